@@ -1,0 +1,83 @@
+"""Batches: events that are encoded once and then shared by every client.
+
+A batch never changes, so any number of clients may hold it. Its payload is joined
+once, when the first client writes it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ._event import Event
+from ._sse import MissedReason, missed_frame
+
+EventFilter = Callable[[Event], bool]
+"""Says whether a client wants an event. Hashable: clients with equal filters share work."""
+
+
+class Batch:
+    """Events with their frames, in order. At least one, and one write's worth at most.
+
+    Attributes:
+        events: The events.
+        frames: Each event's bytes on the wire, in the same order.
+    """
+
+    __slots__ = ("_payload", "events", "frames")
+
+    def __init__(self, events: Sequence[Event], frames: Sequence[bytes]) -> None:
+        self.events = events
+        self.frames = frames
+        self._payload: bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def payload(self) -> bytes:
+        """Return all frames as one bytes object, the same one for every caller."""
+        if self._payload is None:
+            self._payload = b"".join(self.frames)
+        return self._payload
+
+    def part(self, start: int, stop: int | None = None) -> "Batch":
+        """Return the events from ``start`` to ``stop``, counted as in a slice."""
+        if start == 0 and (stop is None or stop >= len(self)):
+            return self
+        return Batch(self.events[start:stop], self.frames[start:stop])
+
+    def split(self, max_bytes: int) -> list["Batch"]:
+        """Return the same events in batches of at most ``max_bytes``, one event at least."""
+        batches: list[Batch] = []
+        start = size = 0
+        for index, frame in enumerate(self.frames):
+            size += len(frame)
+            if size > max_bytes and index > start:
+                batches.append(self.part(start, index))
+                start, size = index, len(frame)
+        batches.append(self.part(start))
+        return batches
+
+    def only(self, wanted: Sequence[bool]) -> "Batch":
+        """Return the events for which ``wanted`` is true."""
+        if all(wanted):
+            return self
+        events = [event for event, want in zip(self.events, wanted, strict=True) if want]
+        frames = [frame for frame, want in zip(self.frames, wanted, strict=True) if want]
+        return Batch(events, frames)
+
+
+class Missed:
+    """A gap: so many events are missing here. Immutable.
+
+    Attributes:
+        reason: Why they were lost.
+        count: How many, or ``None`` where it cannot be known.
+    """
+
+    __slots__ = ("count", "reason")
+
+    def __init__(self, reason: MissedReason, count: int | None) -> None:
+        self.reason: MissedReason = reason
+        self.count = count
+
+    def payload(self) -> bytes:
+        """Return the frame that tells a client."""
+        return missed_frame(self.reason, self.count)

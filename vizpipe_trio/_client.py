@@ -1,0 +1,142 @@
+"""What one client has still to get, and its account. No tasks, no I/O.
+
+The account of a client holds after every call:
+
+    offered == delivered + missed + filtered + queued
+"""
+
+from collections import deque
+
+from ._batch import Batch, EventFilter, Missed
+from ._event import Event
+
+
+class Totals:
+    """Sums over all clients of a pipe, those that left included."""
+
+    __slots__ = ("delivered", "filtered", "missed")
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.missed = 0
+        self.filtered = 0
+
+
+class ClientQueue:
+    """A bounded queue of shared batches that knows where it has gaps.
+
+    It is bounded in events, by ``capacity``. A batch that does not fit whole is cut:
+    what fits is queued, the rest is missed. Gaps are merged until the next batch is
+    queued, so a client that never reads costs no more than a full queue.
+    """
+
+    __slots__ = (
+        "_capacity", "_items", "_overload", "_slow", "_taken_of_first", "_totals",
+        "delivered", "filter", "filtered", "missed", "offered", "queued",
+    )  # fmt: skip
+
+    def __init__(self, capacity: int, wanted: EventFilter | None, totals: Totals) -> None:
+        self.filter = wanted
+        self.offered = self.delivered = self.missed = self.filtered = self.queued = 0
+        self._capacity = capacity
+        self._totals = totals
+        self._items: deque[Missed | Batch] = deque()
+        self._taken_of_first = 0
+        # Lost behind everything that is queued, by reason.
+        self._slow = self._overload = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._items or self._slow or self._overload)
+
+    def offer(self, offered: int, batch: Batch | None) -> None:
+        """Queue a batch, or as much of it as there is room for.
+
+        Args:
+            offered: How many events were broadcast.
+            batch: Those of them that this client wants, if any.
+        """
+        count = len(batch) if batch else 0
+        self.offered += offered
+        self.filtered += offered - count
+        self._totals.filtered += offered - count
+        if not batch:
+            return
+        accepted = min(count, self._capacity - self.queued)
+        if accepted:
+            self._close_gap()
+            self._items.append(batch.part(0, accepted))
+            self.queued += accepted
+        if accepted < count:
+            self._miss(count - accepted)
+
+    def overload(self, dropped: int) -> None:
+        """Note that the pipe dropped events behind the batch offered last."""
+        self._overload += dropped
+
+    def take(self, max_bytes: int) -> list[bytes]:
+        """Return payloads in order: the first, and as many more as fit ``max_bytes``."""
+        payloads: list[bytes] = []
+        size = 0
+        while self:
+            if not self._items:
+                self._close_gap()
+            item = self._items[0]
+            if isinstance(item, Batch):
+                item = item.part(self._taken_of_first)
+            payload = item.payload()
+            size += len(payload)
+            if payloads and size > max_bytes:
+                break
+            payloads.append(payload)
+            self._items.popleft()
+            if isinstance(item, Batch):
+                self._taken_of_first = 0
+                self._deliver(len(item))
+        return payloads
+
+    def take_event(self) -> Event | None:
+        """Return the next event, or None; gaps are passed over."""
+        while self._items:
+            item = self._items[0]
+            if isinstance(item, Batch):
+                event = item.events[self._taken_of_first]
+                self._taken_of_first += 1
+                if self._taken_of_first == len(item):
+                    self._items.popleft()
+                    self._taken_of_first = 0
+                self._deliver(1)
+                return event
+            self._items.popleft()
+        self._slow = self._overload = 0
+        return None
+
+    def abandon(self) -> None:
+        """Give up what is queued: it is missed, and only the gap is left to take."""
+        self._items = deque(item for item in self._items if isinstance(item, Missed))
+        self._taken_of_first = 0
+        self._miss(self.queued)
+        self.queued = 0
+
+    def clear(self) -> None:
+        """Let go of what is queued. The account keeps it as queued: never delivered."""
+        self._items.clear()
+        self._slow = self._overload = 0
+
+    def _deliver(self, count: int) -> None:
+        self.queued -= count
+        self.delivered += count
+        self._totals.delivered += count
+
+    def _miss(self, count: int) -> None:
+        self._slow += count
+        self.missed += count
+        self._totals.missed += count
+
+    def _close_gap(self) -> None:
+        if self._slow:
+            self._items.append(Missed("slow", self._slow))
+        if self._overload:
+            # How many of the dropped a filter would have let through is unknown.
+            self._items.append(Missed("overload", None if self.filter else self._overload))
+        self._slow = self._overload = 0
