@@ -18,9 +18,11 @@ is counted, has a reason, and is told to the viewer that missed something.
 """
 
 from ._batch import EventFilter
+from ._entrance import DropMetric
 from ._event import Event, StageInfo
-from ._pipe import DropMetric, Pipe, PipeStatistics, Subscription, open_pipe
+from ._pipe import Pipe, PipeStatistics, open_pipe
 from ._sse import marshal_sse
+from ._subscription import Subscription
 from ._version import __version__
 
 __all__ = [

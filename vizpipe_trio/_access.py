@@ -6,16 +6,18 @@ from ipaddress import IPv6Address, ip_address
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-class Refusal(Exception):
+class AccessError(Exception):
     """A request that is not let in.
 
     Attributes:
         status: The HTTP status to answer with: 401 or 403.
+        headers: Headers that go with it.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers or {}
 
 
 def check_token_setting(token: str | None) -> None:
@@ -35,13 +37,17 @@ def check_token(expected: str, authorization: str, query_token: str | None) -> N
     """Let in a request that carries the token, in its header or its query string.
 
     Raises:
-        Refusal: It carries none, or another one. Compared in constant time.
+        AccessError: It carries none, or another one. Compared in constant time.
     """
     scheme, _, credentials = authorization.partition(" ")
     given = credentials.strip() if scheme.lower() == "bearer" else query_token
     # Bytes, since compare_digest takes text only if it is ASCII.
     if given is None or not compare_digest(given.encode("utf-8", "replace"), expected.encode("ascii")):
-        raise Refusal(401, "a token is needed: Authorization: Bearer <token>, or ?token=<token>")
+        raise AccessError(
+            401,
+            "a token is needed: Authorization: Bearer <token>, or ?token=<token>",
+            {"WWW-Authenticate": "Bearer"},
+        )
 
 
 def check_loopback(client: str | None, host: str, header_names: set[str]) -> None:
@@ -53,17 +59,17 @@ def check_loopback(client: str | None, host: str, header_names: set[str]) -> Non
         header_names: The request's header names in lower case.
 
     Raises:
-        Refusal: The peer is not on the loopback interface, a proxy speaks for somebody
+        AccessError: The peer is not on the loopback interface, a proxy speaks for somebody
             else, or the request is addressed to a name that is not this machine's: a
             page of another site whose name was rebound to a loopback address.
     """
     if client is None or not _is_loopback(client):
-        raise Refusal(403, "only clients on this machine are let in: set a token for others")
+        raise AccessError(403, "only clients on this machine are let in: set a token for others")
     if not header_names.isdisjoint(_FORWARDED):
-        raise Refusal(403, "this request came through a proxy: set a token")
+        raise AccessError(403, "this request came through a proxy: set a token")
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name.lower() != "localhost" and not _is_loopback(name.strip("[]")):
-        raise Refusal(403, "this request is addressed to a name that is not this machine's: set a token")
+        raise AccessError(403, "this request is addressed to a name that is not this machine's: set a token")
 
 
 def _is_loopback(address: str) -> bool:

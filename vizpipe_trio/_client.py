@@ -49,19 +49,17 @@ class ClientQueue:
         """Whether there is something to take."""
         return bool(self._items or self._slow or self._overload)
 
-    def offer(self, offered: int, batch: Batch | None) -> None:
+    def offer(self, offered: int, batch: Batch) -> None:
         """Queue a batch, or as much of it as there is room for.
 
         Args:
             offered: How many events were broadcast.
-            batch: Those of them that this client wants, if any.
+            batch: Those of them that this client wants; it may be empty.
         """
-        count = len(batch) if batch else 0
+        count = len(batch)
         self.offered += offered
         self.filtered += offered - count
         self._totals.filtered += offered - count
-        if not batch:
-            return
         accepted = min(count, self._capacity - self.queued)
         if accepted:
             self._close_gap()

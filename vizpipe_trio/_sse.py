@@ -38,7 +38,7 @@ def encode_event(event: Event) -> bytes:
     """
     # The type is what callers promise; emit() does not check it, so this does.
     if not isinstance(event, Event):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"expected an Event, got {type(event).__name__}")
+        raise ValueError(f"expected an Event, got {type(event).__name__}")  # noqa: TRY004 - one error for all
     try:
         data = _encoder.encode(event)
         _decoder.decode(data)
@@ -51,7 +51,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def marshal_sse(event: Event) -> bytes:
-    """Return the event as one frame of an event stream, ``data: {json}\\n\\n``.
+    r"""Return the event as one frame of an event stream, ``data: {json}\n\n``.
 
     Does not block. Any thread.
 

@@ -8,8 +8,9 @@ from typing import Self
 import trio
 
 from ._batch import EventFilter
-from ._pipe import Pipe, Subscription
+from ._pipe import Pipe
 from ._sse import KEEP_ALIVE, preamble
+from ._subscription import Subscription
 
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
@@ -53,14 +54,14 @@ class EventStream:
         self._prelude: deque[bytes] = deque()
         self._drained_by = math.inf
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         # No checkpoint between these two: each event is in one of them and not in both.
         self._subscription = self._pipe.subscribe(self._filter)
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else []
         self._prelude.extend([preamble(RETRY_MS), *replay])
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
@@ -74,7 +75,7 @@ class EventStream:
 
     async def __anext__(self) -> bytes:
         if self._subscription is None:
-            raise RuntimeError("enter the stream first: async with stream: ...")
+            raise RuntimeError("enter the stream first: with stream: ...")
         if self._prelude:
             await trio.lowlevel.checkpoint()
             return self._prelude.popleft()

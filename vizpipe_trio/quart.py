@@ -12,21 +12,21 @@ Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from importlib.resources import files
 from types import TracebackType
 
 import msgspec
+import trio
 
 try:
-    from quart import Blueprint, Response, current_app, request
+    from quart import Blueprint, Response, request
     from quart.wrappers.response import ResponseBody
 except ImportError as error:
-    raise ImportError(
-        "vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'"
-    ) from error
+    raise ImportError("vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'") from error
 
-from ._access import Refusal, check_loopback, check_token, check_token_setting
+from ._access import AccessError, check_loopback, check_token, check_token_setting
 from ._filter import FilterError, parse_filter
 from ._pipe import Pipe
 from ._sse import preamble
@@ -81,16 +81,16 @@ class _StreamBody(ResponseBody):
         self._places = places
         self._entered = False
 
-    async def __aenter__(self) -> AsyncIterator[bytes]:
+    async def __aenter__(self) -> AsyncIterator[bytes]:  # noqa: ASYNC124 - Quart's interface
         if self._places.full:
             # Somebody else took the last place since the view looked: the status has
             # gone out, so this client is told in the stream's own words.
             return _come_again()
         self._places.taken += 1
         self._entered = True
-        return await self._stream.__aenter__()
+        return self._stream.__enter__()
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: ASYNC124 - Quart's interface
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
@@ -98,10 +98,11 @@ class _StreamBody(ResponseBody):
     ) -> None:
         if self._entered:
             self._places.taken -= 1
-            await self._stream.__aexit__(exc_type, exc_value, tb)
+            self._stream.__exit__(exc_type, exc_value, tb)
 
 
 async def _come_again() -> AsyncIterator[bytes]:
+    await trio.lowlevel.checkpoint()
     yield preamble(RETRY_AFTER_SECONDS * 1000)
 
 
@@ -143,117 +144,102 @@ def viz_blueprint(
         raise ValueError(f"max_clients must be at least 1, not {max_clients}")
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
-    places = _Places(max_clients)
+    views = _Views(pipe, token, _Places(max_clients), heartbeat_interval)
     blueprint = Blueprint("vizpipe", __name__)
-
-    def events() -> Response:
-        try:
-            wanted = parse_filter(
-                (name, value) for name, value in request.args.items(multi=True) if name != "token"
-            )
-        except FilterError as error:
-            return _error(400, str(error), allowed=error.allowed)
-        if pipe.statistics().stopped:
-            return _unavailable("the pipe has ended")
-        if places.full:
-            return _unavailable(f"all {max_clients} places are taken")
-        if request.method == "HEAD":
-            return _response(b"", 200, _STREAM_HEADERS)
-        stream = EventStream(
-            pipe,
-            filter=wanted,
-            last_event_id=request.headers.get("Last-Event-ID", ""),
-            heartbeat_interval=heartbeat_interval,
-        )
-        response = _response(_StreamBody(stream, places), 200, _STREAM_HEADERS)
-        response.timeout = None  # Quart's RESPONSE_TIMEOUT would cut the stream
-        return response
-
-    def stats() -> Response:
-        return _json(200, pipe.statistics())
-
-    for path, view in (("/api/viz/events", events), ("/api/viz/stats", stats)):
+    for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
             path,
             endpoint=view.__name__,
-            view_func=_guarded(view, token),
-            # All methods, so that a wrong one is answered in JSON as well.
+            view_func=partial(views.guarded, view),
+            # All of them, so that a wrong one is answered in JSON as well.
             methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
             provide_automatic_options=False,
         )
-    for name, file in _page_files().items():
-
-        async def page(file: tuple[str, bytes] = file) -> Response:
-            content_type, data = file
-            return _response(data, 200, {**_PAGE_HEADERS, "Content-Type": content_type})
-
-        path = "/viz/" if name == "index.html" else f"/viz/{name}"
-        # The page holds nothing secret, and its parts cannot carry a token.
-        blueprint.add_url_rule(path, endpoint=f"page_{name.replace('.', '_')}", view_func=page)
+    for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
+        # The page holds nothing secret, and its parts could not send a token.
+        blueprint.add_url_rule(
+            "/viz/" if file.name == "index.html" else f"/viz/{file.name}",
+            endpoint=f"page_{file.name.replace('.', '_')}",
+            view_func=partial(_page, mimetypes.guess_type(file.name)[0], file.read_bytes()),
+        )
     return blueprint
 
 
-def _page_files() -> dict[str, tuple[str, bytes]]:
-    """Return the dashboard's files: name → (content type, bytes)."""
-    pages: dict[str, tuple[str, bytes]] = {}
-    for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
-        content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        if content_type.startswith("text/"):
-            content_type += "; charset=utf-8"
-        pages[file.name] = content_type, file.read_bytes()
-    return pages
+class _Views:
+    """What the blueprint answers with."""
 
+    def __init__(self, pipe: Pipe, token: str | None, places: _Places, heartbeat_interval: float) -> None:
+        self._pipe = pipe
+        self._token = token
+        self._places = places
+        self._heartbeat_interval = heartbeat_interval
 
-def _guarded(view: Callable[[], Response], token: str | None) -> Callable[[], Awaitable[Response]]:
-    async def guarded() -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return _error(405, f"{request.method} is not allowed here", headers={"Allow": "GET, HEAD"})
+    async def guarded(self, view: Callable[[], Response]) -> Response:  # noqa: ASYNC124 - Quart would call a sync view in a thread
+        """Answer with ``view``, if the request is let in."""
+        if request.method not in {"GET", "HEAD"}:
+            return _error(405, f"{request.method} is not allowed here", {"Allow": "GET, HEAD"})
         try:
-            if token is not None:
-                check_token(
-                    token, request.headers.get("Authorization", ""), request.args.get("token")
-                )
-            # Servers name the peer, or say None. Only Quart's test client leaves it out.
-            elif "client" in request.scope:
-                client = request.scope["client"]
-                check_loopback(
-                    client[0] if client else None,
-                    request.headers.get("Host", ""),
-                    {name.lower() for name in request.headers.keys()},
-                )
-        except Refusal as refusal:
-            headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
-            return _error(refusal.status, str(refusal), headers=headers)
+            self._check_access()
+        except AccessError as refusal:
+            return _error(refusal.status, str(refusal), refusal.headers)
         return view()
 
-    return guarded
+    def _check_access(self) -> None:
+        if self._token is not None:
+            authorization = request.headers.get("Authorization", "")
+            check_token(self._token, authorization, request.args.get("token"))
+        # Servers name the peer, or say None. Only Quart's test client leaves it out.
+        elif "client" in request.scope:
+            client = request.scope["client"]
+            check_loopback(
+                client[0] if client else None,
+                request.headers.get("Host", ""),
+                {name.lower() for name, _ in request.headers},
+            )
+
+    def events(self) -> Response:
+        """Answer with the event stream, or say why not."""
+        try:
+            wanted = parse_filter(pair for pair in request.args.items(multi=True) if pair[0] != "token")
+        except FilterError as error:
+            return _json(400, {"error": str(error), "allowed": error.allowed})
+        if self._pipe.statistics().stopped:
+            return _unavailable("the pipe has ended")
+        if self._places.full:
+            return _unavailable(f"all {self._places.limit} places are taken")
+        if request.method == "HEAD":
+            return _response(b"", 200, _STREAM_HEADERS)
+        stream = EventStream(
+            self._pipe,
+            filter=wanted,
+            last_event_id=request.headers.get("Last-Event-ID", ""),
+            heartbeat_interval=self._heartbeat_interval,
+        )
+        response = _response(_StreamBody(stream, self._places), 200, _STREAM_HEADERS)
+        response.timeout = None  # Quart's RESPONSE_TIMEOUT would cut the stream
+        return response
+
+    def stats(self) -> Response:
+        """Answer with the pipe's account."""
+        return _json(200, self._pipe.statistics())
+
+
+async def _page(content_type: str | None, data: bytes) -> Response:  # noqa: ASYNC124 - as in guarded
+    return _response(data, 200, {**_PAGE_HEADERS, "Content-Type": f"{content_type}; charset=utf-8"})
 
 
 def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) -> Response:
-    response: Response = current_app.response_class(body, status, headers)
-    return response
+    return Response(body, status, headers)
 
 
 def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
-    return _response(
-        msgspec.json.encode(content),
-        status,
-        {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})},
-    )
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}
+    return _response(msgspec.json.encode(content), status, headers)
 
 
-def _error(
-    status: int,
-    message: str,
-    *,
-    headers: dict[str, str] | None = None,
-    allowed: list[str] | None = None,
-) -> Response:
-    content: dict[str, object] = {"error": message}
-    if allowed is not None:
-        content["allowed"] = allowed
-    return _json(status, content, headers)
+def _error(status: int, message: str, headers: dict[str, str]) -> Response:
+    return _json(status, {"error": message}, headers)
 
 
 def _unavailable(message: str) -> Response:
-    return _error(503, message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return _error(503, message, {"Retry-After": str(RETRY_AFTER_SECONDS)})

@@ -1,0 +1,51 @@
+# Thin: the real configuration is in pyproject.toml.
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+TRAFFIC ?= 5
+bin = $(VENV)/bin
+sources = $(shell git ls-files '*.py')
+
+.PHONY: demo test lint types bench format
+
+demo: $(VENV)/.demo ## run the example app and print the address to open
+	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
+
+test: $(VENV)/.test ## run all tests
+	@.ci/browser
+	$(bin)/coverage run -m pytest $(ARGS)
+	$(bin)/coverage report
+
+lint: $(VENV)/.lint
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/flake8-async --enable ASYNC --startable-in-context-manager run $(sources)
+
+types: $(VENV)/.lint
+	$(bin)/mypy
+	$(bin)/pyright
+	$(bin)/pyright --ignoreexternal --verifytypes vizpipe_trio
+
+format: $(VENV)/.lint ## let the tools mend what they can
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+# What each target needs, installed once and again when pyproject.toml changes.
+$(VENV)/.pip: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(bin)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart]' --group example
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart]' --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart]' --group lint
+	@touch $@
