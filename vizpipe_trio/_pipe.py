@@ -201,7 +201,7 @@ class Pipe:
         """
         self._entrance.close()
         if not self._entrance.attended:
-            self._end_clients()  # nobody else will
+            self._end_clients()  # there may never be a run to do it
 
     def statistics(self) -> PipeStatistics:
         """Return a snapshot of the account; no checkpoint.
@@ -243,6 +243,7 @@ class Pipe:
                 await self._dispatch()
         finally:
             self._end_clients()
+            self._clients.clear()
             self._faults.flush(force=True)
 
     async def _dispatch(self) -> None:
@@ -335,7 +336,6 @@ class Pipe:
     def _end_clients(self) -> None:
         for client in self._clients:
             client.end()
-        self._clients.clear()
 
 
 @asynccontextmanager

@@ -8,6 +8,10 @@
     async def start():
         await app.nursery.start(pipe.run)
 
+    @app.after_serving
+    async def stop():
+        pipe.stop()
+
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 

@@ -1,0 +1,232 @@
+"""Handing over an event: from any thread, at any time, without ever blocking."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
+
+from vizpipe_trio import Event, Pipe
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def inc(self) -> None:
+        self.count += 1
+
+
+class Broken:
+    def inc(self) -> None:
+        raise RuntimeError("the metric is broken")
+
+
+def in_threads(count: int, work: Callable[[], object]) -> None:
+    """Run ``work`` in so many plain threads at once."""
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_full_pipe_drops_at_once_and_counts() -> None:
+    metric = Counter()
+    pipe = Pipe(1, metric)
+    assert [pipe.emit(Event()) for _ in range(10)] == [True] + [False] * 9
+    assert metric.count == 9
+    assert not any(pipe.emit(Event()) for _ in range(1000))
+    statistics = pipe.statistics()
+    assert (statistics.emitted, statistics.dropped, statistics.queued) == (1010, 1009, 1)
+
+
+@pytest.mark.parametrize("capacity", [0, -1, -1000])
+def test_a_capacity_of_nothing_means_a_thousand(capacity: int) -> None:
+    pipe = Pipe(capacity)
+    assert sum(pipe.emit(Event()) for _ in range(1001)) == 1000
+    assert pipe.statistics().capacity == 1000
+
+
+async def test_a_full_pipe_that_runs_drops_the_same_way() -> None:
+    metric = Counter()
+    pipe = Pipe(4, metric)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        await wait_all_tasks_blocked()
+        assert [pipe.emit(Event()) for _ in range(6)] == [True] * 4 + [False] * 2
+        assert metric.count == 2
+        pipe.stop()
+
+
+async def test_emit_stop_subscribe_and_statistics_are_no_checkpoints() -> None:
+    pipe = Pipe(2)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with assert_no_checkpoints():
+            with pipe.subscribe():
+                for _ in range(4):
+                    pipe.emit(Event())
+                pipe.statistics()
+            pipe.stop()
+
+
+async def test_what_is_emitted_before_the_run_is_buffered() -> None:
+    pipe = Pipe()
+    pipe.emit(Event(request_id="early"))
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            pipe.emit(Event(request_id="late"))
+            pipe.stop()
+        assert [event.request_id async for event in subscription] == ["early", "late"]
+
+
+async def test_what_is_emitted_after_the_stop_is_dropped() -> None:
+    pipe = Pipe()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        pipe.stop()
+        assert not pipe.emit(Event())
+    assert not pipe.emit(Event())
+    assert pipe.statistics().dropped == 2
+
+
+def test_what_is_emitted_after_the_end_of_trio_is_dropped() -> None:
+    pipe = Pipe()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert not pipe.emit(Event())
+    in_threads(10, lambda: pipe.emit(Event()))
+    assert pipe.statistics().dropped == 11
+
+
+def test_an_emit_that_finds_trio_gone_is_a_drop() -> None:
+    """As if Trio had crashed: run() was never unwound, and its token is dead."""
+
+    async def token() -> trio.lowlevel.TrioToken:
+        await trio.lowlevel.checkpoint()
+        return trio.lowlevel.current_trio_token()
+
+    pipe = Pipe()
+    entrance: Any = pipe._entrance
+    entrance._token = trio.run(token)
+    entrance._alarm = 0
+    assert not pipe.emit(Event())
+    statistics = pipe.statistics()
+    assert (statistics.emitted, statistics.dropped, statistics.queued) == (1, 1, 0)
+
+
+async def test_an_event_from_a_trio_worker_thread_arrives_and_keeps_its_place() -> None:
+    pipe = Pipe()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pipe.subscribe() as subscription:
+            for number in range(0, 20, 2):
+                assert await trio.to_thread.run_sync(pipe.emit, Event(result_count=number))
+                pipe.emit(Event(result_count=number + 1))
+            pipe.stop()
+            assert [event.result_count async for event in subscription] == list(range(20))
+
+
+async def test_ten_plain_threads_at_once_lose_nothing_that_was_accepted() -> None:
+    pipe = Pipe(500, client_capacity=100_000)
+    accepted = [0] * 10
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+
+            def emit(thread: int) -> None:
+                for number in range(2000):
+                    accepted[thread] += pipe.emit(Event(source=str(thread), result_count=number))
+
+            async with trio.open_nursery() as threads:
+                for thread in range(10):
+                    threads.start_soon(trio.to_thread.run_sync, emit, thread)
+            pipe.stop()
+        seen: dict[str, list[int]] = {}
+        async for event in subscription:
+            seen.setdefault(event.source, []).append(event.result_count)
+    assert [len(seen.get(str(thread), [])) for thread in range(10)] == accepted
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+    statistics = pipe.statistics()
+    assert (statistics.emitted, statistics.dropped) == (20_000, 20_000 - sum(accepted))
+
+
+async def test_an_event_from_a_thread_wakes_a_pipe_that_sleeps() -> None:
+    pipe = Pipe()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pipe.subscribe() as subscription, trio.fail_after(5):
+            await wait_all_tasks_blocked()
+            thread = threading.Thread(target=pipe.emit, args=[Event(request_id="far")])
+            thread.start()
+            assert (await anext(subscription)).request_id == "far"
+            thread.join()
+        pipe.stop()
+
+
+async def test_threads_that_emit_while_the_pipe_stops_and_the_run_ends_are_each_counted() -> None:
+    pipe = Pipe(100)
+    calls = [0] * 10
+    ended = threading.Event()
+
+    def storm(thread: int) -> None:
+        while not ended.is_set():
+            pipe.emit(Event())
+            calls[thread] += 1
+
+    threads = [threading.Thread(target=storm, args=[number]) for number in range(10)]
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            for thread in threads:
+                thread.start()
+            async for event in subscription:
+                assert event.op == "QUERY"
+                if subscription.delivered == 300:
+                    pipe.stop()
+    ended.set()
+    for thread in threads:
+        thread.join()
+    statistics = pipe.statistics()
+    assert statistics.emitted == sum(calls)
+    assert statistics.emitted == statistics.dropped + statistics.broadcast + statistics.queued
+    assert statistics.queued == 0
+
+
+def test_a_metric_that_raises_does_not_reach_who_emits() -> None:
+    pipe = Pipe(1, Broken())
+    assert [pipe.emit(Event()) for _ in range(3)] == [True, False, False]
+    assert pipe.statistics().dropped == 2
+
+
+async def test_a_metric_that_raises_is_logged_once_with_its_count(caplog: pytest.LogCaptureFixture) -> None:
+    pipe = Pipe(1, Broken(), logging.getLogger("host"))
+    for _ in range(5):
+        pipe.emit(Event())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        pipe.stop()
+    assert caplog.messages == [
+        "4 times: metric.inc() raised; the latest: RuntimeError('the metric is broken')"
+    ]
+
+
+@pytest.mark.parametrize("thing", [None, {}, "event", object()])
+async def test_what_is_no_event_is_accepted_and_counted_as_invalid(thing: Any) -> None:
+    pipe = Pipe()
+    assert pipe.emit(thing)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        pipe.stop()
+    statistics = pipe.statistics()
+    assert (statistics.invalid, statistics.broadcast) == (1, 0)

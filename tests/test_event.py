@@ -1,0 +1,115 @@
+"""What an event is, and how it looks on the wire."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from vizpipe_trio import Event, StageInfo, marshal_sse
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_an_event_is_marshalled_to_exactly_this_frame() -> None:
+    event = Event(
+        timestamp=NEW_YEAR,
+        request_id="req-1",
+        source="search",
+        op="QUERY",
+        subject="lambda",
+        actor_type="agent",
+        status="FILTERED",
+        labels=("public", "docs"),
+        result_count=3,
+        total_ms=12.5,
+        stages=[StageInfo(1, "policy", 0.25), StageInfo(2, "cache", 1.5, hit=True)],
+    )
+    assert marshal_sse(event) == (
+        b'data: {"ts":"2026-01-01T00:00:00Z","request_id":"req-1","source":"search","op":"QUERY",'
+        b'"subject":"lambda","actor_type":"agent","status":"FILTERED","labels":["public","docs"],'
+        b'"result_count":3,"total_ms":12.5,"stages":[{"stage":1,"name":"policy","ms":0.25,"hit":false},'
+        b'{"stage":2,"name":"cache","ms":1.5,"hit":true}]}\n\n'
+    )
+
+
+def test_a_write_has_null_stages_and_labels_are_always_a_list() -> None:
+    frame = marshal_sse(Event(timestamp=NEW_YEAR, request_id="w", op="WRITE"))
+    assert frame == (
+        b'data: {"ts":"2026-01-01T00:00:00Z","request_id":"w","source":"","op":"WRITE","subject":"",'
+        b'"actor_type":"user","status":"ALLOWED","labels":[],"result_count":0,"total_ms":0.0,"stages":null}\n\n'
+    )
+
+
+def test_every_field_has_a_default_and_the_timestamp_is_now_in_utc() -> None:
+    before = datetime.now(UTC)
+    event = Event(request_id="r1")
+    assert before <= event.timestamp <= datetime.now(UTC)
+    assert event.timestamp.utcoffset() == timedelta(0)
+    assert (event.op, event.status, event.actor_type) == ("QUERY", "ALLOWED", "user")
+
+
+@pytest.mark.parametrize("field", ["timestamp", "request_id", "labels", "stages"])
+def test_an_event_cannot_be_changed(field: str) -> None:
+    event = Event(request_id="r1")
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(event, field, None)
+
+
+def test_a_timestamp_in_another_zone_keeps_its_offset() -> None:
+    event = Event(timestamp=datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=2))))
+    assert marshal_sse(event).startswith(b'data: {"ts":"2026-01-01T00:00:00+02:00",')
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\nb", "\x00", "\u2028\u2029", "\ufeff", "data: x\n\nid: 9", "</script>", "日本"]
+)
+def test_no_text_can_break_out_of_its_frame(text: str) -> None:
+    frame = marshal_sse(Event(subject=text, labels=[text]))
+    assert frame.count(b"\n") == 2
+    assert b"\r" not in frame
+    assert json.loads(frame.removeprefix(b"data: "))["subject"] == text
+
+
+class _Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+_nested: list[Any] = []
+_nested.append(_nested)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels": [object()]},
+        {"labels": [_Hostile()]},
+        {"labels": "public"},
+        {"labels": [1]},
+        {"labels": _nested},
+        {"timestamp": datetime(2026, 1, 1)},  # noqa: DTZ001 - the point of it
+        {"timestamp": "2026-01-01T00:00:00"},
+        {"subject": "\ud800"},
+        {"total_ms": math.nan},
+        {"total_ms": math.inf},
+        {"total_ms": None},
+        {"stages": [StageInfo(1, "cache", -math.inf)]},
+        {"stages": [("cache", 1.0)]},
+        {"op": "DELETE"},
+        {"status": "allowed"},
+        {"actor_type": ""},
+        {"request_id": None},
+        {"subject": "x" * 61_440},
+    ],
+)
+def test_what_does_not_fit_the_wire_is_refused_with_a_reason(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="event"):
+        marshal_sse(Event(**fields))
+
+
+@pytest.mark.parametrize("thing", [None, {"request_id": "r1"}, StageInfo(1, "cache"), Event])
+def test_only_an_event_can_be_marshalled(thing: Any) -> None:
+    with pytest.raises(ValueError, match="expected an Event, got"):
+        marshal_sse(thing)

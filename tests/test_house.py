@@ -1,0 +1,89 @@
+"""Promises about the package as a whole: what it imports, and what its README says."""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter."""
+    return subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code],
+        check=False, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_the_package_alone_imports_trio_and_msgspec_and_nothing_else() -> None:
+    outcome = python(
+        "import sys, trio, msgspec; before = set(sys.modules); import vizpipe_trio;"
+        "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names))"
+    )
+    assert outcome.stdout.split() == ["vizpipe_trio"], outcome.stderr
+
+
+def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
+    """In this order the second import is all ours: what it adds must be under 0.3 of the first."""
+    ratios: list[float] = []
+    for _ in range(7):
+        outcome = python(
+            "from time import perf_counter as now; a = now(); import trio, msgspec; b = now();"
+            "import vizpipe_trio; print((now() - a) / (b - a))"
+        )
+        ratios.append(float(outcome.stdout))
+    assert statistics.median(ratios) <= 1.3
+
+
+def test_without_its_extra_the_blueprint_says_what_to_install() -> None:
+    outcome = python("import sys; sys.modules['quart'] = None; import vizpipe_trio.quart")
+    assert outcome.stderr.endswith(
+        "ImportError: vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'\n"
+    )
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_the_first_snippet_of_the_readme_prints_what_it_says() -> None:
+    outcome = python(snippets("python")[0])
+    assert (outcome.stdout, outcome.stderr) == ("r1 cache 0.2\n", "")
+
+
+def test_the_app_of_the_readme_streams_what_its_handler_emits() -> None:
+    client = """
+import json, trio
+
+async def main():
+    async with app.test_app(), app.test_client().request("/api/viz/events?token=sesame") as stream:
+        await stream.send_complete()
+        await stream.receive()
+        assert await (await app.test_client().get("/hello")).get_data() == b"Hello, world"
+        event = json.loads((await stream.receive()).split(b"data: ")[1])
+        print(event["source"], event["subject"])
+        pipe.stop()
+
+trio.run(main)
+"""
+    outcome = python(snippets("python")[1] + client, VIZ_TOKEN="sesame")
+    assert (outcome.stdout, outcome.stderr) == ("hello world\n", "")
+
+
+def test_every_directory_and_command_that_the_readme_names_exists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for path in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (ROOT / path).exists(), path
+    for target in re.findall(r"^\$ make (\w+)", readme, re.MULTILINE):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
+
+
+@pytest.mark.parametrize("snippet", snippets("python"))
+def test_the_snippets_are_formatted_as_the_code_is(snippet: str) -> None:
+    compile(snippet, "README.md", "exec")
+    assert max(map(len, snippet.splitlines())) <= 120

@@ -1,0 +1,393 @@
+"""The dispatcher: order, pace, fairness, and how everything ends."""
+
+import logging
+import math
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+
+from vizpipe_trio import Event, Pipe, Subscription, open_pipe
+
+
+def numbered(count: int, start: int = 0) -> list[Event]:
+    return [Event(result_count=number) for number in range(start, start + count)]
+
+
+async def numbers(subscription: Subscription) -> list[int]:
+    return [event.result_count async for event in subscription]
+
+
+async def test_each_subscriber_gets_every_event_in_order() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as first, pipe.subscribe() as second:
+            for event in numbered(500):
+                pipe.emit(event)
+            pipe.stop()
+            assert await numbers(first) == await numbers(second) == list(range(500))
+
+
+async def test_the_events_are_the_very_ones_that_were_emitted() -> None:
+    event = Event(request_id="r1")
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            pipe.emit(event)
+            assert await anext(subscription) is event
+
+
+async def test_one_that_leaves_gets_nothing_more_and_leaves_nothing_behind() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event())
+            await anext(subscription)
+            assert pipe.statistics().clients == 1
+        pipe.emit(Event())
+        await wait_all_tasks_blocked()
+        assert (subscription.offered, subscription.queued) == (1, 0)
+        assert pipe.statistics().clients == 0
+        with pytest.raises(trio.ClosedResourceError):
+            await anext(subscription)
+
+
+async def test_a_task_that_iterates_is_told_when_its_subscription_is_closed() -> None:
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        subscription = pipe.subscribe()
+
+        async def iterate() -> None:
+            with pytest.raises(trio.ClosedResourceError, match="this subscription was closed"):
+                await anext(subscription)
+
+        nursery.start_soon(iterate)
+        await wait_all_tasks_blocked()
+        subscription.close()
+
+
+async def test_a_slow_subscriber_misses_events_and_others_do_not() -> None:
+    async with open_pipe(client_capacity=4) as pipe:
+        with pipe.subscribe() as slow, pipe.subscribe() as quick:
+            for event in numbered(10):
+                pipe.emit(event)
+                assert (await anext(quick)).result_count == event.result_count
+            pipe.stop()
+            assert await numbers(slow) == [0, 1, 2, 3]
+            assert (slow.missed, quick.missed) == (6, 0)
+            assert pipe.statistics().missed == 6
+
+
+async def test_a_burst_of_the_whole_capacity_reaches_a_hundred_idle_subscribers() -> None:
+    async with open_pipe(1000) as pipe:
+        subscriptions = [pipe.subscribe() for _ in range(100)]
+        await wait_all_tasks_blocked()
+        assert all(pipe.emit(event) for event in numbered(1000))
+        pipe.stop()
+        for subscription in subscriptions:
+            assert await numbers(subscription) == list(range(1000))
+
+
+async def test_a_subscriber_gets_what_is_broadcast_after_it_came(autojump_clock: MockClock) -> None:
+    async with open_pipe() as pipe:
+        pipe.emit(numbered(1)[0])
+        await trio.sleep(1)
+        with pipe.subscribe() as subscription:
+            pipe.emit(numbered(1, start=1)[0])
+            pipe.stop()
+            assert await numbers(subscription) == [1]
+
+
+async def test_iterating_is_a_checkpoint_also_when_events_wait() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            for event in numbered(3):
+                pipe.emit(event)
+            await wait_all_tasks_blocked()
+            for _ in range(3):
+                with assert_checkpoints():
+                    await anext(subscription)
+            pipe.emit(Event())
+            await wait_all_tasks_blocked()
+            with assert_checkpoints():
+                await subscription.receive_bytes()
+
+
+async def test_a_cancelled_iteration_loses_nothing(autojump_clock: MockClock) -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            with trio.move_on_after(1):
+                await anext(subscription)
+            pipe.emit(numbered(1)[0])
+            await wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await anext(subscription)
+            assert (await anext(subscription)).result_count == 0
+
+
+async def test_the_first_event_after_a_pause_goes_at_once_and_the_next_ones_together(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe(flush_interval=0.05) as pipe:
+        with pipe.subscribe() as subscription:
+            await trio.sleep(1)
+            start = trio.current_time()
+            arrived: list[float] = []
+            for _ in range(4):
+                pipe.emit(Event())
+                await wait_all_tasks_blocked()
+                arrived += [0.0] * (subscription.queued and not arrived)
+                await trio.sleep(0.01)
+            await subscription.receive_bytes()
+            assert (await subscription.receive_bytes()).count(b"data:") == 3
+            assert trio.current_time() - start == pytest.approx(0.05)
+            assert arrived == [0.0]
+
+
+async def test_a_busy_pipe_does_not_wait_for_its_interval_when_it_fills_up(autojump_clock: MockClock) -> None:
+    async with open_pipe(100, flush_interval=1000) as pipe:
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event())
+            await wait_all_tasks_blocked()
+            for event in numbered(51):
+                pipe.emit(event)
+            await wait_all_tasks_blocked()
+            assert subscription.queued == 52
+            assert trio.current_time() < 1
+
+
+async def test_other_tasks_get_their_turn_while_many_clients_are_woken() -> None:
+    turns: list[int] = []
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+
+        async def read(subscription: Subscription) -> None:
+            await subscription.receive_bytes()
+            turns.append(subscription.delivered)
+
+        for _ in range(100):
+            nursery.start_soon(read, pipe.subscribe())
+        await wait_all_tasks_blocked()
+        pipe.emit(Event())
+        woken_by_turn: list[int] = []
+        while len(turns) < 100:
+            await trio.lowlevel.checkpoint()
+            woken_by_turn.append(len(turns))
+        assert max(b - a for a, b in pairwise(woken_by_turn)) <= 20
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Event(labels=[object()]),  # type: ignore[list-item]
+        Event(timestamp=datetime(2026, 1, 1)),  # noqa: DTZ001
+        Event(subject="\ud800"),
+        Event(total_ms=math.nan),
+    ],
+)
+async def test_an_event_that_cannot_be_encoded_is_counted_and_the_next_one_flows(bad: Event) -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            pipe.emit(bad)
+            pipe.emit(Event(request_id="good"))
+            assert (await anext(subscription)).request_id == "good"
+        statistics = pipe.statistics()
+        assert (statistics.invalid, statistics.broadcast) == (1, 1)
+
+
+async def test_invalid_events_are_logged_at_once_and_then_in_sums(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = Event(total_ms=math.nan)
+    async with open_pipe(logger=logging.getLogger("host")) as pipe:
+        for _ in range(6):
+            pipe.emit(bad)
+            await trio.sleep(3)
+    reason = "the event cannot be encoded: Expected `float`, got `null` - at `$.total_ms`"
+    assert caplog.messages == [
+        f"{count} times: an event was left out as invalid; the latest: ValueError('{reason}')"
+        for count in (1, 4, 1)
+    ]
+
+
+async def test_a_logger_that_raises_does_not_end_the_pipe() -> None:
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("disk full")
+
+    logger = logging.Logger("host")  # noqa: LOG001 - not one for the other tests
+    logger.addHandler(Raises())
+    async with open_pipe(logger=logger) as pipe:
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event(total_ms=math.inf))
+            pipe.emit(Event(request_id="good"))
+            assert (await anext(subscription)).request_id == "good"
+
+
+async def test_a_filter_chooses_and_the_account_says_what_it_left_out() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe(lambda event: event.result_count % 3 == 0) as subscription:
+            for event in numbered(10):
+                pipe.emit(event)
+            pipe.stop()
+            assert await numbers(subscription) == [0, 3, 6, 9]
+            assert (subscription.offered, subscription.filtered) == (10, 6)
+
+
+async def test_a_filter_that_raises_filters_out_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def wanted(event: Event) -> bool:
+        return 1 // event.result_count > 0
+
+    async with open_pipe(logger=logging.getLogger("host")) as pipe:
+        with pipe.subscribe(wanted) as subscription, pipe.subscribe() as other:
+            for event in numbered(2):
+                pipe.emit(event)
+            pipe.stop()
+            assert await numbers(subscription) == [1]
+            assert await numbers(other) == [0, 1]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0] == (
+        "1 times: a filter raised, and its client did not get the event; "
+        "the latest: ZeroDivisionError('integer division or modulo by zero')"
+    )
+
+
+async def test_a_filter_must_be_hashable() -> None:
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, event: Event) -> bool:
+            return True
+
+    pipe = Pipe()
+    with pytest.raises(TypeError, match="unhashable"):
+        pipe.subscribe(Unhashable())
+    assert pipe.statistics().clients == 0
+    await trio.lowlevel.checkpoint()
+
+
+async def test_stop_hands_out_what_is_queued_and_ends_every_iteration() -> None:
+    pipe = Pipe()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        subscriptions = [pipe.subscribe() for _ in range(30)]
+        for event in numbered(900):
+            pipe.emit(event)
+        pipe.stop()
+        pipe.stop()
+    for subscription in subscriptions:
+        assert await numbers(subscription) == list(range(900))
+    assert pipe.statistics().clients == 0
+
+
+async def test_stop_ends_a_subscriber_that_waits() -> None:
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        got: list[list[int]] = []
+
+        async def read() -> None:
+            with pipe.subscribe() as subscription:
+                got.append(await numbers(subscription))
+
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        pipe.stop()
+        with trio.fail_after(1):
+            await wait_all_tasks_blocked()
+        assert got == [[]]
+
+
+async def test_cancelling_the_nursery_ends_the_subscribers() -> None:
+    pipe = Pipe()
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(1):
+            assert await numbers(subscription) == []
+    with pipe.subscribe() as late:
+        assert await numbers(late) == []
+
+
+async def test_a_pipe_that_was_cancelled_can_be_run_again() -> None:
+    pipe = Pipe()
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            with pipe.subscribe() as subscription:
+                pipe.emit(Event(request_id="r1"))
+                assert (await anext(subscription)).request_id == "r1"
+            nursery.cancel_scope.cancel()
+    assert pipe.statistics().broadcast == 2
+
+
+async def test_a_second_run_at_the_same_time_is_refused() -> None:
+    async with open_pipe() as pipe:
+        with pytest.raises(RuntimeError, match="this pipe is already running"):
+            await pipe.run()
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event())
+            assert (await anext(subscription)).op == "QUERY"
+
+
+async def test_a_pipe_stopped_before_its_run_hands_out_what_it_has_and_returns() -> None:
+    pipe = Pipe()
+    with pipe.subscribe() as subscription:
+        pipe.emit(Event(request_id="early"))
+        pipe.stop()
+        with trio.fail_after(1):
+            await pipe.run()
+        assert [event.request_id async for event in subscription] == ["early"]
+
+
+def test_a_pipe_that_never_ran_can_be_stopped_outside_trio() -> None:
+    pipe = Pipe()
+    subscription = pipe.subscribe()
+    pipe.stop()
+    assert trio.run(numbers, subscription) == []
+
+
+async def test_stop_from_another_thread_ends_the_run() -> None:
+    pipe = Pipe()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            await wait_all_tasks_blocked()
+            await trio.to_thread.run_sync(pipe.stop)
+    assert pipe.statistics().stopped
+
+
+async def test_open_pipe_hands_out_what_is_queued_on_the_way_out() -> None:
+    async with open_pipe() as pipe:
+        subscription = pipe.subscribe()
+        pipe.emit(Event(request_id="last"))
+    assert [event.request_id async for event in subscription] == ["last"]
+    assert not pipe.statistics().running
+
+
+async def test_an_exception_in_the_body_of_open_pipe_comes_out_in_its_group() -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match="the host's own")):
+        async with open_pipe():
+            raise LookupError("the host's own")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"client_capacity": 0}, "client_capacity must be at least 1, not 0"),
+        ({"history": -1}, "history must be at least 0, not -1"),
+        ({"flush_interval": -0.1}, "flush_interval must be 0 or more seconds, not -0.1"),
+        ({"flush_interval": math.nan}, "flush_interval must be 0 or more seconds, not nan"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Pipe(**arguments)
+
+
+async def test_the_statistics_are_a_frozen_snapshot() -> None:
+    pipe = Pipe()
+    before: Any = pipe.statistics()
+    pipe.emit(Event())
+    assert before.emitted == 0
+    with pytest.raises(AttributeError, match="immutable"):
+        before.emitted = 1
+    await trio.lowlevel.checkpoint()

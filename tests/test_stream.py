@@ -1,0 +1,170 @@
+"""The event stream as an iterator of writes."""
+
+import pytest
+import trio
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+
+from vizpipe_trio import Event, Pipe, open_pipe
+from vizpipe_trio._stream import EventStream
+
+PREAMBLE = b"retry: 2000\n: vizpipe\n\n"
+
+
+def ids(written: bytes) -> list[str]:
+    lines = written.decode().split("\n")
+    return [line.removeprefix("id: ").rpartition("-")[2] for line in lines if line.startswith("id: ")]
+
+
+async def run_of(pipe: Pipe) -> str:
+    """Emit an event and return the run part of its ID."""
+    with pipe.subscribe() as subscription:
+        pipe.emit(Event())
+        return (await subscription.receive_bytes()).split(b"-")[0].decode().removeprefix("id: ")
+
+
+async def test_the_preamble_comes_first_and_at_once() -> None:
+    with EventStream(Pipe()) as stream, assert_checkpoints():
+        assert await anext(stream) == PREAMBLE
+
+
+async def test_silence_is_broken_by_comments(autojump_clock: MockClock) -> None:
+    async with open_pipe() as pipe:
+        with EventStream(pipe, heartbeat_interval=15) as stream:
+            await anext(stream)
+            start = trio.current_time()
+            assert [await anext(stream) for _ in range(3)] == [b": keep-alive\n\n"] * 3
+            assert trio.current_time() - start == pytest.approx(45)
+
+
+async def test_a_client_that_comes_back_gets_each_event_once(autojump_clock: MockClock) -> None:
+    async with open_pipe(history=8) as pipe:
+        run = await run_of(pipe)
+        for _ in range(4):
+            pipe.emit(Event())
+        await trio.sleep(1)
+        pipe.emit(Event())  # at the entrance still when the client comes
+        with EventStream(pipe, last_event_id=f"{run}-2") as stream:
+            pipe.stop()
+            written = b"".join([write async for write in stream])
+    assert ids(written) == ["3", "4", "5", "6"]
+    assert b"missed" not in written
+
+
+async def test_a_client_that_comes_back_too_late_is_told_how_many_it_missed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe(history=2) as pipe:
+        run = await run_of(pipe)
+        for _ in range(9):
+            pipe.emit(Event())
+        await trio.sleep(1)
+        with EventStream(pipe, last_event_id=f"{run}-3") as stream:
+            await anext(stream)
+            assert await anext(stream) == b'event: missed\ndata: {"missed":5,"reason":"history"}\n\n'
+            assert ids(await anext(stream)) == ["9", "10"]
+
+
+async def test_what_a_filtered_client_missed_cannot_be_known(autojump_clock: MockClock) -> None:
+    async with open_pipe(history=3) as pipe:
+        run = await run_of(pipe)
+        for number in range(8):
+            pipe.emit(Event(op="WRITE" if number % 2 else "QUERY"))
+        await trio.sleep(1)
+        stream = EventStream(pipe, filter=lambda event: event.op == "WRITE", last_event_id=f"{run}-1")
+        with stream:
+            await anext(stream)
+            assert await anext(stream) == b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n'
+            assert ids(await anext(stream)) == ["7", "9"]
+
+
+async def test_a_long_replay_comes_in_bounded_writes() -> None:
+    async with open_pipe(history=256) as pipe:
+        for _ in range(200):
+            pipe.emit(Event(subject="x" * 1000))
+        await wait_all_tasks_blocked()
+        with EventStream(pipe, last_event_id="another-1") as stream:
+            pipe.stop()
+            writes = [write async for write in stream]
+    assert max(map(len, writes)) <= 65_536
+    assert ids(b"".join(writes)) == [str(number) for number in range(1, 201)]
+
+
+async def test_writes_are_bounded_and_carry_many_events() -> None:
+    async with open_pipe(1000) as pipe:
+        with EventStream(pipe) as stream:
+            for _ in range(1000):
+                pipe.emit(Event(subject="x" * 500))
+            pipe.stop()
+            writes = [write async for write in stream]
+    assert max(map(len, writes)) <= 65_536
+    assert len(writes) < 20
+    assert ids(b"".join(writes)) == [str(number) for number in range(1, 1001)]
+
+
+async def test_a_slow_client_is_told_where_its_events_are_missing(autojump_clock: MockClock) -> None:
+    async with open_pipe(client_capacity=2) as pipe:
+        with EventStream(pipe) as stream:
+            await anext(stream)
+            for _ in range(5):
+                pipe.emit(Event())
+            await trio.sleep(1)
+            written = await anext(stream)
+            assert ids(written) == ["1", "2"]
+            assert written.endswith(b'event: missed\ndata: {"missed":3,"reason":"slow"}\n\n')
+            pipe.emit(Event())
+            assert ids(await anext(stream)) == ["6"]
+
+
+async def test_an_overload_is_told_behind_the_events_that_filled_the_pipe(autojump_clock: MockClock) -> None:
+    async with open_pipe(3) as pipe:
+        with EventStream(pipe) as stream:
+            await anext(stream)
+            await trio.sleep(1)
+            for _ in range(8):
+                pipe.emit(Event())
+            await trio.sleep(1)
+            written = await anext(stream)
+            assert ids(written) == ["1", "2", "3"]
+            assert written.endswith(b'event: missed\ndata: {"missed":5,"reason":"overload"}\n\n')
+
+
+async def test_an_overload_is_told_also_to_a_client_whose_filter_left_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe(3) as pipe:
+        with EventStream(pipe, filter=lambda event: event.op == "WRITE") as stream:
+            await anext(stream)
+            for _ in range(8):
+                pipe.emit(Event(op="QUERY"))
+            assert await anext(stream) == b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n'
+
+
+async def test_a_client_too_slow_for_the_end_is_told_what_it_misses(autojump_clock: MockClock) -> None:
+    async with open_pipe() as pipe:
+        with EventStream(pipe) as stream:
+            await anext(stream)
+            for _ in range(200):
+                pipe.emit(Event(subject="x" * 1000))
+            await trio.sleep(1)
+            pipe.stop()
+            await wait_all_tasks_blocked()
+            first = await anext(stream)
+            await trio.sleep(1)  # the write took that long
+            rest = [write async for write in stream]
+    told = 200 - len(ids(first))
+    assert rest == [b'event: missed\ndata: {"missed":%d,"reason":"slow"}\n\n' % told]
+    assert told > 0
+
+
+async def test_leaving_a_stream_takes_its_client_off() -> None:
+    async with open_pipe() as pipe:
+        with EventStream(pipe) as stream:
+            await anext(stream)
+            assert pipe.statistics().clients == 1
+        assert pipe.statistics().clients == 0
+
+
+async def test_a_stream_must_be_entered() -> None:
+    with pytest.raises(RuntimeError, match="enter the stream first"):
+        await anext(EventStream(Pipe()))
+    await trio.lowlevel.checkpoint()
