@@ -144,16 +144,19 @@ async def test_the_first_event_after_a_pause_goes_at_once_and_the_next_ones_toge
             assert arrived == [0.0]
 
 
-async def test_a_busy_pipe_does_not_wait_for_its_interval_when_it_fills_up(autojump_clock: MockClock) -> None:
+async def test_a_busy_pipe_empties_its_entrance_and_does_not_wait_longer_than_a_write_can_grow(
+    autojump_clock: MockClock,
+) -> None:
     async with open_pipe(100, flush_interval=1000) as pipe:
         with pipe.subscribe() as subscription:
             pipe.emit(Event())
             await wait_all_tasks_blocked()
-            for event in numbered(51):
-                pipe.emit(event)
-            await wait_all_tasks_blocked()
-            assert subscription.queued == 52
+            for _ in range(10):
+                assert all(pipe.emit(event) for event in numbered(60))
+                await wait_all_tasks_blocked()
             assert trio.current_time() < 1
+            assert pipe.statistics().queued < 100
+            assert len(await subscription.receive_bytes()) > 32_768
 
 
 async def test_other_tasks_get_their_turn_while_many_clients_are_woken() -> None:

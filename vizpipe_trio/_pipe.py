@@ -9,7 +9,8 @@ may lose events, but every loss is counted and told.
 
 import logging
 import math
-from collections import deque
+import sys
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -20,22 +21,30 @@ from ._batch import Batch, EventFilter, Missed
 from ._client import ClientQueue, Totals
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
-from ._history import History
+from ._log import Log, Place
 from ._report import FaultReport
 from ._sse import MAX_WRITE, encode_event, event_frame
-from ._subscription import Subscription
+from ._subscription import Parcel, Subscription
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
 thread one write, about 80 µs under Hypercorn, so a turn is a little under 1 ms."""
 
 OFFERS_A_TURN = 256
-"""Clients that are offered a batch before the host's other tasks get their turn, when
-few of them had been waiting for it. Each costs the thread about 2 µs."""
+"""Clients that are served before the host's other tasks get their turn, when few of
+them had been waiting. Each costs the thread about 2 µs."""
 
 EVENTS_A_TURN = 256
 """Events that are encoded before the host's other tasks get their turn, at about 3 µs
-each; a batch of common events is full, by size, before that."""
+each; one write's worth of common events is less."""
+
+PASSES_A_WRITE = 3
+"""Times that Trio runs a client's task until its write is done, under Hypercorn: how
+long they take is what a turn costs."""
+
+SHARE = 1 / 3
+"""The share of the thread's time that turns take while events can still gather. The
+rest is the host's."""
 
 LOG_INTERVAL = 10.0
 """Seconds between two reports of faults."""
@@ -119,16 +128,16 @@ class Pipe:
         logger = logger or logging.getLogger("vizpipe_trio")
         self._faults = FaultReport(logger, trio.current_time, LOG_INTERVAL)
         self._entrance = Entrance(capacity, metric, self._faults.note)
-        self._history = History(history)
+        self._log = Log(history)
         self._client_capacity = client_capacity
         self._flush_interval = flush_interval
-        # A dict for its order: clients are served in the order in which they came.
-        self._clients: dict[Subscription, None] = {}
+        # In the order in which they were served last, so the hindmost first.
+        self._clients: OrderedDict[Subscription, None] = OrderedDict()
         self._totals = Totals()
         self._invalid = 0
         self._broadcast = 0
-        # Drops that clients are still to be told of: how many, and how many events have
-        # been taken from the entrance by then.
+        # Drops that are not in the log yet: how many events are to be taken from the
+        # entrance before them, and how many they are.
         self._gaps: deque[tuple[int, int]] = deque()
         self._drops_noted = 0
 
@@ -160,7 +169,7 @@ class Pipe:
         """
         hash(filter)
         queue = ClientQueue(self._client_capacity, filter, self._totals)
-        subscription = Subscription(queue, self._forget)
+        subscription = Subscription(queue, self._log.head, self._forget)
         if self._entrance.closed:
             subscription.end()
         else:
@@ -186,12 +195,17 @@ class Pipe:
             longer held come first, as a ``missed`` event; its count is null where it
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
-        lost, held = self._history.since(last_event_id)
-        wanted = self._select(held, filter)
-        payloads = [batch.payload() for batch in wanted.split(MAX_WRITE)] if wanted else []
-        if lost is not None:
-            payloads.insert(0, (Missed("history", None) if filter else lost).payload())
-        return payloads
+        lost, place = self._log.resume(last_event_id)
+        writes = [] if lost is None else [(Missed("history", None) if filter else lost).payload()]
+        # Not a client's account: what is replayed was broadcast before this client came.
+        queue = ClientQueue(sys.maxsize, filter, Totals())
+        for batch, dropped in self._log.since(place):
+            for part in self._select(batch, filter).split(MAX_WRITE):
+                queue.offer(len(part), part)
+            queue.overload(dropped)
+        while queue:
+            writes.append(b"".join(queue.take(MAX_WRITE)))
+        return writes
 
     def stop(self) -> None:
         """End the pipe, for good: from now on events are dropped. No checkpoint.
@@ -247,61 +261,79 @@ class Pipe:
             self._faults.flush(force=True)
 
     async def _dispatch(self) -> None:
+        """Serve the clients, the hindmost first, some a turn, while there is anything new."""
         entrance = self._entrance
-        while not entrance.closed or entrance.waiting:
-            await entrance.rest(alarm=0, seconds=math.inf)
-            began = trio.current_time()
-            due = self._taken + len(entrance.waiting)
-            while self._taken < due:
-                await self._broadcast_batch()
-            # A write costs a client's connection far more than an event in it does: let
-            # events gather, but not so many that the entrance overflows meanwhile.
-            await entrance.rest(
-                alarm=entrance.capacity // 2,
-                seconds=began + self._flush_interval - trio.current_time(),
-            )
+        resume_at = -math.inf
+        while not entrance.closed or entrance.waiting or self._hindmost() is not None:
+            if self._hindmost() is None and not entrance.waiting:
+                await entrance.rest(alarm=0, seconds=math.inf)
+            self._take()
+            client = self._hindmost()
+            # A write costs far more than an event in it. As long as the next one would not
+            # be half full, let events gather (but not so many that the entrance overflows),
+            # and let the host have most of the time.
+            pause = 0.0
+            if self._log.pending < MAX_WRITE / 2 and not entrance.closed:
+                served_at = client.served_at if client else trio.current_time()
+                pause = max(served_at + self._flush_interval, resume_at) - trio.current_time()
+            if pause > 0 or client is None:
+                await entrance.rest(alarm=entrance.capacity // 2, seconds=pause)
+            else:
+                began = trio.current_time()
+                await self._turn(began)
+                spent = trio.current_time() - began
+                resume_at = began + spent / SHARE
 
-    @property
-    def _taken(self) -> int:
-        """Events taken from the entrance so far."""
-        return self._invalid + self._broadcast
+    async def _turn(self, now: float) -> None:
+        """Serve some clients, and let them write."""
+        head = self._log.head
+        parcels: dict[tuple[Place, EventFilter | None], Parcel] = {}
+        woken = served = 0
+        while woken < CLIENTS_A_TURN and served < OFFERS_A_TURN:
+            client = self._hindmost()
+            if client is None:
+                break
+            key = client.place, client.filter
+            if key not in parcels:
+                parcels[key] = [
+                    (len(batch), self._select(batch, client.filter), dropped)
+                    for batch, dropped in self._log.since(client.place)
+                ]
+            woken += client.deliver(parcels[key])
+            served += 1
+            client.place = head
+            client.served_at = now
+            self._clients.move_to_end(client)
+        for _ in range(PASSES_A_WRITE):
+            await trio.lowlevel.checkpoint()
 
-    async def _broadcast_batch(self) -> None:
-        """Take one batch from the entrance and hand it out, some clients a turn."""
-        batch, dropped = self._next_batch()
-        # No checkpoint since the batch went into the history: a client is either in this
-        # list or finds the batch there.
-        clients = list(self._clients)
-        self._faults.flush()
-        views: dict[EventFilter | None, Batch] = {None: batch}
-        woken = offered = 0
-        for client in clients:
-            if client not in self._clients:
-                continue
-            if client.filter not in views:
-                views[client.filter] = self._select(batch, client.filter)
-            woken += client.deliver(len(batch), views[client.filter], dropped)
-            offered += 1
-            if woken == CLIENTS_A_TURN or offered == OFFERS_A_TURN:
-                woken = offered = 0
-                await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+    def _hindmost(self) -> Subscription | None:
+        """Return the client that was served longest ago, if there is anything new for it."""
+        client = next(iter(self._clients), None)
+        return None if client is None or client.place == self._log.head else client
 
-    def _next_batch(self) -> tuple[Batch, int]:
-        """Take events of one write's size; also return how many were dropped behind them.
-
-        Events are dropped while the entrance is full, so behind all that waits now.
-        """
+    def _take(self) -> None:
+        """Take events from the entrance, up to one write for the hindmost client."""
+        client = self._hindmost()
+        self._log.settle(client.place if client else self._log.head)
         _, dropped, queued = self._entrance.counts()
+        taken = self._invalid + self._broadcast
         if dropped > self._drops_noted:
-            self._gaps.append((self._taken + queued, dropped - self._drops_noted))
+            # Events are dropped while the entrance is full, so behind all that waits now.
+            self._gaps.append((taken + queued, dropped - self._drops_noted))
             self._drops_noted = dropped
-        until = self._gaps[0][0] if self._gaps else self._taken + queued
+        until = self._gaps[0][0] if self._gaps else taken + queued
+        self._log.extend(self._encode(min(until - taken, EVENTS_A_TURN), MAX_WRITE - self._log.pending))
+        if self._gaps and self._gaps[0][0] == self._invalid + self._broadcast:
+            self._log.add_gap(self._gaps.popleft()[1])
+        self._faults.flush()
+
+    def _encode(self, most: int, room: int) -> Batch:
+        """Take so many events at most from the entrance, and so many bytes of frames."""
         waiting = self._entrance.waiting
         events: list[Event] = []
         frames: list[bytes] = []
-        size = 0
-        for _ in range(min(until - self._taken, EVENTS_A_TURN)):
+        for _ in range(most):
             event = waiting[0]
             try:
                 data = encode_event(event)
@@ -309,18 +341,15 @@ class Pipe:
                 self._invalid += 1
                 self._faults.note("an event was left out as invalid", error)
             else:
-                frame = event_frame(self._history.event_id(len(events) + 1), data)
-                size += len(frame)
-                if events and size > MAX_WRITE:
-                    break  # it opens the next batch
+                frame = event_frame(self._log.event_id(len(events) + 1), data)
+                room -= len(frame)
+                if room < 0:
+                    break
                 events.append(event)
                 frames.append(frame)
             waiting.popleft()
         self._broadcast += len(events)
-        batch = Batch(events, frames)
-        self._history.add(batch)
-        told = self._gaps.popleft()[1] if self._gaps and self._gaps[0][0] <= self._taken else 0
-        return batch, told
+        return Batch(events, frames)
 
     def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:
         """Return what a filter lets through."""

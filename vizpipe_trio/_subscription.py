@@ -1,5 +1,6 @@
 """One client of a pipe: a task's way to its queue."""
 
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -9,7 +10,12 @@ import trio
 from ._batch import Batch, EventFilter
 from ._client import ClientQueue
 from ._event import Event
+from ._log import Place
 from ._sse import MAX_WRITE
+
+Parcel = list[tuple[int, Batch, int]]
+"""What a client is handed in one go. In order: how many events were broadcast, those of
+them that it wants, and how many were dropped behind them."""
 
 
 class Subscription:
@@ -23,7 +29,10 @@ class Subscription:
     ``offered == delivered + missed + filtered + queued`` at any moment.
     """
 
-    def __init__(self, queue: ClientQueue, leave: Callable[["Subscription"], None]) -> None:
+    def __init__(self, queue: ClientQueue, place: Place, leave: Callable[["Subscription"], None]) -> None:
+        # The pipe's notes: what it was offered, and when that was, by Trio's clock.
+        self.place = place
+        self.served_at = -math.inf
         self._queue = queue
         self._leave = leave
         self._readers = trio.lowlevel.ParkingLot()
@@ -138,10 +147,10 @@ class Subscription:
         if self._closed:
             raise trio.ClosedResourceError("this subscription was closed")
 
-    def deliver(self, offered: int, batch: Batch, dropped: int) -> bool:
-        """Queue what the dispatcher hands out, and say whether that woke a task; for the pipe."""
-        self._queue.offer(offered, batch)
-        if dropped:
+    def deliver(self, parcel: Parcel) -> bool:
+        """Queue what the pipe hands out, and say whether that woke a task; for the pipe."""
+        for offered, batch, dropped in parcel:
+            self._queue.offer(offered, batch)
             self._queue.overload(dropped)
         if self._queue and self._readers:
             self._readers.unpark_all()
