@@ -32,9 +32,9 @@ KINDS = (
     ),
     ("lexical", re.compile(r"[Ii]dentifier|Format String")),
 )
-# Labels that the text itself earns, beside its kind.
+# Labels beside the kind: a body with a rule of the grammar, a title about the interpreter's own objects.
 GRAMMAR = re.compile(r"::=")
-INTERNALS = re.compile(r"CPython implementation detail|\b(?:code|frame|traceback) objects?\b|\bexec\(\)", re.I)
+INTERNALS = re.compile(r"\b(code|frame|traceback) ?objects?\b", re.IGNORECASE)
 
 # Headings are followed by sentences; what is shorter than this is a bare "Added in version 3.5."
 SHORTEST_BODY = 40
@@ -74,11 +74,14 @@ def sections(topic: str) -> Iterator[Document]:
             title, start = cut["signatures"].split("\n", 1)[0], cut.start()
         body = topic[start:end].strip()
         if len(body) >= SHORTEST_BODY:
-            yield Document(title, body, labels(headings[0] if headings else title, body))
+            yield Document(title, body, labels(headings[0] if headings else title, title, body))
 
 
-def labels(topic_title: str, body: str) -> tuple[str, ...]:
-    """Return a section's labels: its kind first, then what its text earns."""
-    kind = next((kind for kind, pattern in KINDS if pattern.search(topic_title)), "language")
-    earned = (("grammar", GRAMMAR), ("internals", INTERNALS))
-    return kind, *(label for label, pattern in earned if pattern.search(body))
+def labels(topic_title: str, title: str, body: str) -> tuple[str, ...]:
+    """Return a section's labels, its kind first."""
+    found = [next((kind for kind, pattern in KINDS if pattern.search(topic_title)), "language")]
+    if GRAMMAR.search(body):
+        found.append("grammar")
+    if INTERNALS.search(title):
+        found.append("internals")
+    return tuple(found)

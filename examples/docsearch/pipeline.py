@@ -1,92 +1,146 @@
 """The search pipeline: policy, cache, semantic, lookup, vector, merge."""
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
+
+import trio
 
 from vizpipe_trio import Event
 
 from . import policy
+from .answer import Answer, Outcome, Result
 from .cache import Cache
 from .corpus import Document
 from .index import Index
 from .policy import ActorType
+from .ranking import first_page, merged
 from .stages import Stage, StageClock
 from .vectors import Vectors
-from .words import terms
+from .words import Terms, terms_of
 
 SOURCE = "docsearch"
-PAGE = 10  # results in an answer
 CANDIDATES = 30  # so that a page is full even when policy takes some away
 ENOUGH = 3  # results of the lookup that make the vector stage unnecessary
-CACHED_ANSWERS = 512  # in each of the two caches
-NOTES_CAPACITY = 1000  # then the oldest note makes room for the newest
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A document that was found, as the client sees it."""
-
-    title: str
-    snippet: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a query was answered with, and by which stage."""
-
-    stage: Stage
-    status: Literal["ALLOWED", "FILTERED", "DENIED"]
-    results: tuple[Result, ...] = ()
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The answer for the client, and the event for the pipe."""
-
-    answer: Answer
-    event: Event
+CACHE_CAPACITY = 512  # answers in each of the two caches
+NOTES_CAPACITY = 1000  # then the newest note takes the place of the oldest
 
 
 class Pipeline:
-    """Answers queries and takes notes. All methods run on the Trio thread; the heavy work does not."""
+    """Answers queries and takes in notes. Its methods run on the Trio thread; the heavy work does not."""
 
     def __init__(self) -> None:
-        self._index = Index()
-        self._documents: dict[int, Document] = {}
-        self._first_note = self._notes = 0
-        # Who asks is part of both keys: what one actor was shown may be withheld from another.
-        self._exact: Cache[tuple[ActorType, str], Answer] = Cache(CACHED_ANSWERS)
-        self._normalised: Cache[tuple[ActorType, tuple[str, ...]], Answer] = Cache(CACHED_ANSWERS)
+        # Who asks is part of the keys: what one actor was shown may be withheld from another.
+        self._exact: Cache[tuple[ActorType, str], Answer] = Cache(CACHE_CAPACITY)
+        self._normalised: Cache[tuple[ActorType, Terms], Answer] = Cache(CACHE_CAPACITY)
+        self._notes = 0
+        self._edition = 0  # counts what was taken in
 
     async def load(self, documents: Sequence[Document]) -> None:
-        """Take in the corpus. Once, before the first query."""
-        self._documents = dict(enumerate(documents))
+        """Take in the corpus, which is not empty. Once, and before anything else."""
         self._first_note = len(documents)
+        self._index = Index()
         self._vectors = Vectors(len(documents) + NOTES_CAPACITY)
-        await self._index.put(self._documents)
-        await self._vectors.put(self._documents)
+        await self._index.put(dict(enumerate(documents)))
+        await self._vectors.put(dict(enumerate(documents)))
 
     def close(self) -> None:
         """Close the index. Nothing may be under way."""
         self._index.close()
 
-    async def add_note(self, note: Document, actor: ActorType) -> Outcome:
-        """Make ``note`` findable, unless policy keeps its labels from ``actor``; the caches are emptied."""
+    async def search(self, query: str, actor: ActorType) -> Outcome:
+        """Answer ``query``. The event has all six stages; those that weren't needed took 0 ms."""
         asked, clock = datetime.now(UTC), StageClock()
-        if refused := policy.withheld(note.labels, actor):
-            answer = Answer("policy", "DENIED", reason=f"the label {refused[0]!r} is not for {actor!r}")
+        answer = await self._answer(query, actor, clock)
+        event = Event(
+            timestamp=asked,
+            request_id=uuid.uuid4().hex,
+            source=SOURCE,
+            op="QUERY",
+            subject=query,
+            actor_type=actor,
+            status=answer.status,
+            labels=sorted({label for result in answer.results for label in result.labels}),
+            result_count=len(answer.results),
+            stages=clock.stages(answer.stage),
+            total_ms=clock.total_ms(),
+        )
+        return Outcome(answer, event)
+
+    async def add_note(self, note: Document, actor: ActorType) -> Outcome:
+        """Make ``note`` findable, unless policy withholds one of its labels from ``actor``."""
+        asked, clock = datetime.now(UTC), StageClock()
+        if withheld := policy.withheld(note.labels, actor):
+            reason = f"the label {withheld[0]!r} is not for actors of type {actor!r}"
+            answer = Answer("policy", "DENIED", reason=reason)
         else:
-            slot = self._first_note + self._notes % NOTES_CAPACITY
-            self._notes += 1
-            await self._index.put({slot: note})
-            await self._vectors.put({slot: note})
-            self._documents[slot] = note
-            self._exact.clear()
-            self._normalised.clear()
+            # A client that leaves must not leave half a note: all of it is a few milliseconds' work.
+            with trio.CancelScope(shield=True):
+                await self._take_in(note)
             answer = Answer("policy", "ALLOWED")
-        return Outcome(answer, ...)
+        event = Event(
+            timestamp=asked,
+            request_id=uuid.uuid4().hex,
+            source=SOURCE,
+            op="WRITE",
+            subject=note.title,
+            actor_type=actor,
+            status=answer.status,
+            labels=note.labels,
+            total_ms=clock.total_ms(),
+        )
+        return Outcome(answer, event)
+
+    async def _take_in(self, note: Document) -> None:
+        slot = self._first_note + self._notes % NOTES_CAPACITY
+        self._notes += 1
+        await self._index.put({slot: note})
+        await self._vectors.put({slot: note})
+        self._edition += 1
+        self._exact.clear()
+        self._normalised.clear()
+
+    async def _answer(self, query: str, actor: ActorType, clock: StageClock) -> Answer:
+        with clock.stage("policy"):
+            reason = policy.refusal(query, actor)
+        if reason is not None:
+            return Answer("policy", "DENIED", reason=reason)
+
+        with clock.stage("cache"):
+            known = self._exact.find((actor, query))
+        if known is not None:
+            return replace(known, stage="cache")
+
+        with clock.stage("semantic"):
+            terms = terms_of(query)
+            known = self._normalised.find((actor, terms))
+        if known is not None:
+            self._exact.keep((actor, query), known)
+            return replace(known, stage="semantic")
+
+        edition = self._edition
+        stage, candidates = await self._find(terms, clock)
+        with clock.stage("policy"):
+            status, page = first_page(candidates, actor)
+        answer = Answer(stage, status, page)
+        if edition == self._edition:  # else a note came in meanwhile, and the answer is an old one
+            self._exact.keep((actor, query), answer)
+            self._normalised.keep((actor, terms), answer)
+        return answer
+
+    async def _find(self, terms: Terms, clock: StageClock) -> tuple[Stage, Iterable[Result]]:
+        with clock.stage("lookup"):
+            found = await self._index.search(terms, CANDIDATES)
+        if len(found) >= ENOUGH:
+            return "lookup", found
+
+        with clock.stage("vector"):
+            near = await self._vectors.nearest(" ".join(terms), CANDIDATES)
+        if not found:
+            return "vector", near  # the last resort: if nothing is near either, that is the answer
+        if {result.slot for result in near} <= {result.slot for result in found}:
+            return "lookup", found  # the vectors add nothing to it
+
+        with clock.stage("merge"):
+            return "merge", merged(found, near)

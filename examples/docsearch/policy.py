@@ -4,7 +4,7 @@ The rules of a made-up house for a real corpus: CPython's internals are for the 
 requests only, and agents are kept from everything that runs code.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 from .words import words
@@ -32,6 +32,6 @@ def refusal(query: str, actor: ActorType) -> str | None:
     return f"{refused[0]!r} is not for actors of type {actor!r}" if refused else None
 
 
-def withheld(labels: Iterable[str], actor: ActorType) -> Collection[str]:
+def withheld(labels: Iterable[str], actor: ActorType) -> list[str]:
     """Return those of ``labels`` that keep a document from ``actor``, sorted; none if it may see it."""
     return sorted(WITHHELD[actor].intersection(labels))

@@ -1,6 +1,6 @@
 """The stages of one request, and the time that each of them took."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal, get_args
@@ -19,7 +19,7 @@ class StageClock:
         self._ms: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
+    def stage(self, name: Stage) -> Generator[None]:
         """Add the time spent in the block to the stage ``name``. A stage may be entered more than once."""
         entered = perf_counter()
         try:
@@ -27,7 +27,7 @@ class StageClock:
         finally:
             self._ms[name] += (perf_counter() - entered) * 1000
 
-    def infos(self, answered_by: Stage) -> tuple[StageInfo, ...]:
+    def stages(self, answered_by: Stage) -> tuple[StageInfo, ...]:
         """Return all stages in order; one that was never entered took no time."""
         return tuple(
             StageInfo(place, name, ms=self._ms[name], hit=name == answered_by)

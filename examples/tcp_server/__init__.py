@@ -1,0 +1,1 @@
+"""A key-value store over plain TCP that shows what each request went through."""

@@ -1,0 +1,220 @@
+"""What the tests over sockets share: a real Hypercorn, and clients that read its bytes."""
+
+import logging
+import socket
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpx  # noqa: ASYNC127 - httpx-sse is made for it
+import hypercorn.trio
+import trio
+from httpx_sse import ServerSentEvent, aconnect_sse
+from hypercorn.config import Config
+from quart_trio import QuartTrio
+from trio.testing import wait_all_tasks_blocked
+
+from vizpipe_trio import Pipe
+from vizpipe_trio.quart import viz_blueprint
+
+EVENTS = "/api/viz/events"
+STATS = "/api/viz/stats"
+PREAMBLE = b"retry: 2000\n: vizpipe\n\n"
+
+
+def make_app(
+    pipe: Pipe,
+    *,
+    token: str | None = None,
+    max_clients: int = 1000,
+    heartbeat_interval: float = 15.0,
+) -> QuartTrio:
+    """Return an app that runs the pipe and shows its events."""
+    app = QuartTrio("tests")
+    app.register_blueprint(
+        viz_blueprint(pipe, token=token, max_clients=max_clients, heartbeat_interval=heartbeat_interval)
+    )
+
+    @app.before_serving
+    async def start() -> None:
+        await app.nursery.start(pipe.run)
+
+    return app
+
+
+@asynccontextmanager
+async def serve(app: QuartTrio, *, seconds: float = 10) -> AsyncGenerator[str]:
+    """Serve an app on a free loopback port while in the block, and give its address.
+
+    The block has to be done within ``seconds``, and the server must not log an error.
+    """
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.graceful_timeout = 0.1
+    config.keep_alive_timeout = 1  # also until a connection that never had a request is forgotten
+    config.errorlog = logging.getLogger("hypercorn")  # its default also writes to stderr
+    errors = _Errors()
+    logging.getLogger().addHandler(errors)
+    end = trio.Event()
+    try:
+        with trio.fail_after(seconds):
+            async with trio.open_nursery() as nursery:
+                # Hypercorn's types have a bare dict in them.
+                server = partial(hypercorn.trio.serve, app, config, shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
+                addresses = await nursery.start(server)
+                await wait_all_tasks_blocked()  # only then it listens
+                yield addresses[0]
+                end.set()
+    finally:
+        logging.getLogger().removeHandler(errors)
+    assert errors.messages == []
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(self.format(record))
+
+
+class Connection:
+    """One HTTP/1.1 connection that reads no more than it is asked for."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._received = bytearray()
+        self._body = bytearray()
+
+    async def request(
+        self, target: str, *headers: bytes, method: str = "GET", host: str = "127.0.0.1"
+    ) -> None:
+        """Send a request without a body."""
+        lines = [f"{method} {target} HTTP/1.1".encode(), b"Host: " + host.encode(), *headers, b"", b""]
+        await self.stream.send_all(b"\r\n".join(lines))
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """Return a response's status and its headers, their names in lower case."""
+        first, *lines = (await self._line(b"\r\n\r\n")).decode("ascii").split("\r\n")
+        headers = [line.split(": ", 1) for line in lines]
+        assert len({name for name, _ in headers}) == len(headers)
+        return int(first.split(" ")[1]), {name.lower(): value for name, value in headers}
+
+    async def chunk(self) -> bytes:
+        """Return one chunk of a chunked body; nothing for the one that ends it."""
+        size = int(await self._line(b"\r\n"), 16)
+        data = await self.exactly(size + 2)
+        assert data.endswith(b"\r\n")
+        return data[:size]
+
+    async def exactly(self, size: int) -> bytes:
+        """Return so many bytes."""
+        while len(self._received) < size:
+            await self._receive()
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
+
+    async def frame(self) -> bytes:
+        """Return one frame of an event stream; nothing at its proper end."""
+        while b"\n\n" not in self._body:
+            chunk = await self.chunk()
+            if not chunk:
+                assert self._body == b""
+                return b""
+            self._body += chunk
+        end = self._body.index(b"\n\n") + 2
+        frame = bytes(self._body[:end])
+        del self._body[:end]
+        return frame
+
+    async def frames(self, count: int) -> list[bytes]:
+        """Return so many frames."""
+        return [await self.frame() for _ in range(count)]
+
+    async def rest(self) -> list[bytes]:
+        """Return all frames up to the proper end."""
+        frames: list[bytes] = []
+        while frame := await self.frame():
+            frames.append(frame)
+        return frames
+
+    async def _line(self, end: bytes) -> bytes:
+        while end not in self._received:
+            await self._receive()
+        line = await self.exactly(self._received.index(end) + len(end))
+        return line.removesuffix(end)
+
+    async def _receive(self) -> None:
+        data = await self.stream.receive_some(65_536)
+        if not data:
+            raise EOFError("the connection was closed in the middle of a response")
+        self._received += data
+
+
+@asynccontextmanager
+async def connect(url: str, *, receive_buffer: int | None = None) -> AsyncGenerator[Connection]:
+    """Connect to a server; ``receive_buffer`` is SO_RCVBUF, in bytes."""
+    with trio.socket.socket() as sock:
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        address = httpx.URL(url)
+        await sock.connect((address.host, address.port))
+        yield Connection(trio.SocketStream(sock))
+
+
+@asynccontextmanager
+async def watch(
+    url: str, query: str = "", *headers: bytes, receive_buffer: int | None = None
+) -> AsyncGenerator[Connection]:
+    """Open an event stream and read its beginning: from here on it gets all events."""
+    async with connect(url, receive_buffer=receive_buffer) as viewer:
+        await viewer.request(EVENTS + query, *headers)
+        status, _ = await viewer.head()
+        assert status == 200
+        assert await viewer.frame() == PREAMBLE
+        yield viewer
+
+
+class StreamReader:
+    """Reads an event stream with a parser that is not ours, into ``events``.
+
+    `run` reads to the end, so the pipe has to be stopped: httpx leaves the generators of
+    a stream that is left before to the garbage collector, of which Trio warns.
+    """
+
+    def __init__(self, url: str, query: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self._target = url + EVENTS + query
+        self._headers = dict(headers or {})
+        self.events: list[ServerSentEvent] = []
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read the stream to its end; started once its client gets events."""
+        async with (
+            httpx.AsyncClient(timeout=60, trust_env=False) as client,
+            aconnect_sse(client, "GET", self._target, headers=self._headers) as source,
+        ):
+            async for event in source.aiter_sse():
+                if event.retry is None:
+                    self.events.append(event)
+                else:
+                    task_status.started()
+
+
+async def get(url: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """Return the response to a GET, read to its end."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        return await client.get(path, headers=headers)
+
+
+def sequence(frame: bytes) -> int:
+    """Return the number in an event's ID."""
+    assert frame.startswith(b"id: ")
+    return int(frame.partition(b"\n")[0].rpartition(b"-")[2])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what comes by way of a socket's other side, of which no event tells."""
+    while not condition():  # noqa: ASYNC110 - as said
+        await trio.sleep(0.002)
