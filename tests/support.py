@@ -1,10 +1,12 @@
 """What the tests over sockets share: a real Hypercorn, and clients that read its bytes."""
 
+import json
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import httpx  # noqa: ASYNC127 - httpx-sse is made for it
 import hypercorn.trio
@@ -218,3 +220,34 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for what comes by way of a socket's other side, of which no event tells."""
     while not condition():  # noqa: ASYNC110 - as said
         await trio.sleep(0.002)
+
+
+def tasks_living() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def read_json(connection: Connection) -> tuple[int, dict[str, str], Any]:
+    """Return a response that is JSON and says how long it is."""
+    status, headers = await connection.head()
+    assert headers["content-type"] == "application/json"
+    return status, headers, json.loads(await connection.exactly(int(headers["content-length"])))
+
+
+async def ask(url: str, target: str, *headers: bytes, **request: str) -> tuple[int, dict[str, str], Any]:
+    async with connect(url) as connection:
+        await connection.request(target, *headers, **request)
+        return await read_json(connection)
+
+
+async def last_id(viewer: Connection) -> bytes:
+    """Return the ID of the next event."""
+    return (await viewer.frame()).partition(b"\n")[0].removeprefix(b"id: ")
+
+
+def width(frame: bytes, reason: str) -> int:
+    """Return how many events a frame stands for: itself, or those that it says are missing."""
+    if not frame.startswith(b"event: missed\n"):
+        return 1
+    gap = json.loads(frame.partition(b"\ndata: ")[2])
+    assert gap["reason"] == reason
+    return int(gap["missed"])

@@ -3,6 +3,7 @@
 import logging
 import math
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -394,3 +395,24 @@ async def test_the_statistics_are_a_frozen_snapshot() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         before.emitted = 1
     await trio.lowlevel.checkpoint()
+
+
+async def test_other_tasks_get_their_turn_while_many_filters_are_tried() -> None:
+    tried = 0
+
+    def counting(event: Event) -> bool:
+        nonlocal tried
+        tried += 1
+        return False
+
+    async with open_pipe() as pipe:
+        for _ in range(300):
+            pipe.subscribe(partial(counting))
+        for event in numbered(100):
+            pipe.emit(event)
+        most = 0
+        while tried < 300 * 100:
+            before = tried
+            await trio.lowlevel.checkpoint()
+            most = max(most, tried - before)
+        assert most <= 400

@@ -1,9 +1,10 @@
 """Who may watch. Plain functions over a request's parts; no framework."""
 
+from collections.abc import Mapping
 from hmac import compare_digest
 from ipaddress import IPv6Address, ip_address
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_PROXY_HEADERS = ("x-forwarded-", "forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
 
 
 class AccessError(Exception):
@@ -50,23 +51,26 @@ def check_token(expected: str, authorization: str, query_token: str | None) -> N
         )
 
 
-def check_loopback(client: str | None, host: str, header_names: set[str]) -> None:
+def check_loopback(client: str | None, headers: Mapping[str, str]) -> None:
     """Let in a request that a program on this machine made for itself.
 
     Args:
         client: The peer's IP address; None where the transport has none.
-        host: The ``Host`` header.
-        header_names: The request's header names in lower case.
+        headers: The request's headers, with their names in lower case.
 
     Raises:
-        AccessError: The peer is not on the loopback interface, a proxy speaks for somebody
-            else, or the request is addressed to a name that is not this machine's: a
-            page of another site whose name was rebound to a loopback address.
+        AccessError: The peer is not on the loopback interface; or a proxy says that it
+            speaks for somebody else; or a browser says that a page of another site asks; or
+            the request is addressed to a name that is not this machine's, as when such a
+            page has had its own name rebound to a loopback address.
     """
     if client is None or not _is_loopback(client):
         raise AccessError(403, "only clients on this machine are let in: set a token for others")
-    if not header_names.isdisjoint(_FORWARDED):
+    if any(name.startswith(_PROXY_HEADERS) for name in headers):
         raise AccessError(403, "this request came through a proxy: set a token")
+    if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        raise AccessError(403, "a page of another site made this request: set a token")
+    host = headers.get("host", "")
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name.lower() != "localhost" and not _is_loopback(name.strip("[]")):
         raise AccessError(403, "this request is addressed to a name that is not this machine's: set a token")

@@ -1,7 +1,8 @@
 """A viewer's event stream as an async iterator of bytes, for any server on Trio."""
 
 import math
-from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -51,14 +52,14 @@ class EventStream:
         self._last_event_id = last_event_id
         self._heartbeat_interval = heartbeat_interval
         self._subscription: Subscription | None = None
-        self._prelude: deque[bytes] = deque()
+        self._prelude: Iterator[bytes] = iter(())
         self._drained_by = math.inf
 
     def __enter__(self) -> Self:
         # No checkpoint between these two: each event is in one of them and not in both.
         self._subscription = self._pipe.subscribe(self._filter)
-        replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else []
-        self._prelude.extend([preamble(RETRY_MS), *replay])
+        replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
+        self._prelude = chain([preamble(RETRY_MS)], replay)
         return self
 
     def __exit__(
@@ -76,9 +77,9 @@ class EventStream:
     async def __anext__(self) -> bytes:
         if self._subscription is None:
             raise RuntimeError("enter the stream first: with stream: ...")
-        if self._prelude:
+        if write := next(self._prelude, b""):
             await trio.lowlevel.checkpoint()
-            return self._prelude.popleft()
+            return write
         if self._subscription.ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             if trio.current_time() > self._drained_by:

@@ -51,6 +51,7 @@ _STREAM_HEADERS = {
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "Referrer-Policy": "no-referrer",  # the page's address may carry the token
@@ -156,7 +157,7 @@ def viz_blueprint(
             endpoint=view.__name__,
             view_func=partial(views.guarded, view),
             # All of them, so that a wrong one is answered in JSON as well.
-            methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+            methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"],
             provide_automatic_options=False,
         )
     for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
@@ -197,8 +198,7 @@ class _Views:
             client = request.scope["client"]
             check_loopback(
                 client[0] if client else None,
-                request.headers.get("Host", ""),
-                {name.lower() for name, _ in request.headers},
+                {name.lower(): value for name, value in request.headers},
             )
 
     def events(self) -> Response:

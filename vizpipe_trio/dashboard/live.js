@@ -83,19 +83,38 @@ function show(row) {
   if (waiting.length > MOST_ROWS) waiting.shift();
 }
 
-const source = new EventSource(stream);
-source.onopen = () => say("Live", "live");
-source.onerror = () => {
-  if (source.readyState === EventSource.CLOSED) say("Refused. Open this page with a valid token.", "refused");
-  else say("Reconnecting…", "");
-};
-source.onmessage = (message) => {
-  seenCount += 1;
-  show(eventRow(JSON.parse(message.data)));
-};
-source.addEventListener("missed", (message) => {
-  const gap = JSON.parse(message.data);
-  if (gap.missed === null) missedUnknown = true;
-  else missedCount += gap.missed;
-  show(gapRow(gap));
-});
+const RETRY_MS = 5000;
+
+// EventSource gives up on any answer but a stream, and does not say what it was.
+async function explain() {
+  const question = new URL("stats", stream);
+  question.search = stream.search;
+  const { status } = await fetch(question).catch(() => ({ status: 0 }));
+  if (status === 401 || status === 403) {
+    say("Refused. Open this page with a valid token.", "refused");
+    return;
+  }
+  say("No place is free, or the pipe has ended. Trying again…", "");
+  setTimeout(open, RETRY_MS);
+}
+
+function open() {
+  const source = new EventSource(stream);
+  source.onopen = () => say("Live", "live");
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) explain();
+    else say("Reconnecting…", "");
+  };
+  source.onmessage = (message) => {
+    seenCount += 1;
+    show(eventRow(JSON.parse(message.data)));
+  };
+  source.addEventListener("missed", (message) => {
+    const gap = JSON.parse(message.data);
+    if (gap.missed === null) missedUnknown = true;
+    else missedCount += gap.missed;
+    show(gapRow(gap));
+  });
+}
+
+open();
