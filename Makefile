@@ -25,8 +25,8 @@ lint: $(VENV)/.lint
 
 types: $(VENV)/.lint
 	$(bin)/mypy
-	$(bin)/pyright
-	$(bin)/pyright --ignoreexternal --verifytypes vizpipe_trio
+	$(bin)/pyright --pythonpath $(bin)/python
+	$(bin)/pyright --pythonpath $(bin)/python --ignoreexternal --verifytypes vizpipe_trio
 
 format: $(VENV)/.lint ## let the tools mend what they can
 	$(bin)/ruff format .
