@@ -26,7 +26,7 @@ lint: $(VENV)/.lint
 types: $(VENV)/.lint
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
-	$(bin)/pyright --pythonpath $(bin)/python --ignoreexternal --verifytypes vizpipe_trio
+	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio
 
 format: $(VENV)/.lint ## let the tools mend what they can
 	$(bin)/ruff format .

@@ -24,8 +24,8 @@ class Batch:
     __slots__ = ("_payload", "events", "frames")
 
     def __init__(self, events: Sequence[Event], frames: Sequence[bytes]) -> None:
-        self.events = events
-        self.frames = frames
+        self.events: Sequence[Event] = events
+        self.frames: Sequence[bytes] = frames
         self._payload: bytes | None = None
 
     def __len__(self) -> int:

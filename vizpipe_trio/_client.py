@@ -17,9 +17,9 @@ class Totals:
     __slots__ = ("delivered", "filtered", "missed")
 
     def __init__(self) -> None:
-        self.delivered = 0
-        self.missed = 0
-        self.filtered = 0
+        self.delivered: int = 0
+        self.missed: int = 0
+        self.filtered: int = 0
 
 
 class ClientQueue:
@@ -36,8 +36,12 @@ class ClientQueue:
     )  # fmt: skip
 
     def __init__(self, capacity: int, wanted: EventFilter | None, totals: Totals) -> None:
-        self.filter = wanted
-        self.offered = self.delivered = self.missed = self.filtered = self.queued = 0
+        self.filter: EventFilter | None = wanted
+        self.offered: int = 0
+        self.delivered: int = 0
+        self.missed: int = 0
+        self.filtered: int = 0
+        self.queued: int = 0
         self._capacity = capacity
         self._totals = totals
         self._items: deque[Missed | Batch] = deque()

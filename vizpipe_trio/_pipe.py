@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -86,6 +87,13 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     stopped: bool
 
 
+class Served(NamedTuple):
+    """What a client was offered, and when, by Trio's clock."""
+
+    place: Place
+    at: float
+
+
 class Pipe:
     """A channel for events that may lose some and never blocks who emits.
 
@@ -133,7 +141,7 @@ class Pipe:
         self._client_capacity = client_capacity
         self._flush_interval = flush_interval
         # In the order in which they were served last, so the hindmost first.
-        self._clients: OrderedDict[Subscription, None] = OrderedDict()
+        self._clients: OrderedDict[Subscription, Served] = OrderedDict()
         self._totals = Totals()
         self._invalid = 0
         self._broadcast = 0
@@ -170,11 +178,11 @@ class Pipe:
         """
         hash(filter)
         queue = ClientQueue(self._client_capacity, filter, self._totals)
-        subscription = Subscription(queue, self._log.head, self._forget)
+        subscription = Subscription(queue, self._forget)
         if self._entrance.closed:
-            subscription.end()
+            subscription._end()
         else:
-            self._clients[subscription] = None
+            self._clients[subscription] = Served(self._log.head, -math.inf)
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
@@ -270,15 +278,15 @@ class Pipe:
             if self._hindmost() is None and not entrance.waiting:
                 await entrance.rest(alarm=0, seconds=math.inf)
             self._take()
-            client = self._hindmost()
             # A write costs far more than an event in it. As long as the next one would not
             # be half full, let events gather (but not so many that the entrance overflows),
             # and let the host have most of the time.
+            hindmost = self._hindmost()
             pause = 0.0
             if self._log.pending < MAX_WRITE / 2 and not entrance.closed:
-                served_at = client.served_at if client else trio.current_time()
+                served_at = hindmost[1].at if hindmost else trio.current_time()
                 pause = max(served_at + self._flush_interval, resume_at) - trio.current_time()
-            if pause > 0 or client is None:
+            if pause > 0 or hindmost is None:
                 await entrance.rest(alarm=entrance.capacity // 2, seconds=pause)
             else:
                 began = trio.current_time()
@@ -288,37 +296,35 @@ class Pipe:
 
     async def _turn(self, now: float) -> None:
         """Serve some clients, and let them write."""
-        head = self._log.head
+        served = Served(self._log.head, now)
         parcels: dict[tuple[Place, EventFilter | None], Parcel] = {}
         woken = steps = 0
-        while woken < CLIENTS_A_TURN and steps < STEPS_A_TURN:
-            client = self._hindmost()
-            if client is None:
-                break
-            key = client.place, client.filter
+        while woken < CLIENTS_A_TURN and steps < STEPS_A_TURN and (hindmost := self._hindmost()):
+            client, (place, _) = hindmost
+            key = place, client.filter
             if key not in parcels:
                 parcels[key] = [
                     (len(batch), self._select(batch, client.filter), dropped)
-                    for batch, dropped in self._log.since(client.place)
+                    for batch, dropped in self._log.since(place)
                 ]
                 steps += sum(offered for offered, _, _ in parcels[key]) if client.filter else 0
-            woken += client.deliver(parcels[key])
+            woken += client._deliver(parcels[key])
             steps += 1
-            client.place = head
-            client.served_at = now
+            self._clients[client] = served
             self._clients.move_to_end(client)
         for _ in range(PASSES_A_WRITE):
             await trio.lowlevel.checkpoint()
 
-    def _hindmost(self) -> Subscription | None:
+    def _hindmost(self) -> tuple[Subscription, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
-        client = next(iter(self._clients), None)
-        return None if client is None or client.place == self._log.head else client
+        for client, served in self._clients.items():
+            return None if served.place == self._log.head else (client, served)
+        return None
 
     def _take(self) -> None:
         """Take events from the entrance, up to one write for the hindmost client."""
-        client = self._hindmost()
-        self._log.settle(client.place if client else self._log.head)
+        hindmost = self._hindmost()
+        self._log.settle(hindmost[1].place if hindmost else self._log.head)
         _, dropped, queued = self._entrance.counts()
         taken = self._invalid + self._broadcast
         if dropped > self._drops_noted:
@@ -367,7 +373,7 @@ class Pipe:
 
     def _end_clients(self) -> None:
         for client in self._clients:
-            client.end()
+            client._end()
 
 
 @asynccontextmanager

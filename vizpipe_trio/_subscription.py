@@ -1,6 +1,5 @@
 """One client of a pipe: a task's way to its queue."""
 
-import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -10,7 +9,6 @@ import trio
 from ._batch import Batch, EventFilter
 from ._client import ClientQueue
 from ._event import Event
-from ._log import Place
 from ._sse import MAX_WRITE
 
 Parcel = list[tuple[int, Batch, int]]
@@ -29,10 +27,7 @@ class Subscription:
     ``offered == delivered + missed + filtered + queued`` at any moment.
     """
 
-    def __init__(self, queue: ClientQueue, place: Place, leave: Callable[["Subscription"], None]) -> None:
-        # The pipe's notes: what it was offered, and when that was, by Trio's clock.
-        self.place = place
-        self.served_at = -math.inf
+    def __init__(self, queue: ClientQueue, leave: Callable[["Subscription"], None]) -> None:
         self._queue = queue
         self._leave = leave
         self._readers = trio.lowlevel.ParkingLot()
@@ -147,7 +142,7 @@ class Subscription:
         if self._closed:
             raise trio.ClosedResourceError("this subscription was closed")
 
-    def deliver(self, parcel: Parcel) -> bool:
+    def _deliver(self, parcel: Parcel) -> bool:
         """Queue what the pipe hands out, and say whether that woke a task; for the pipe."""
         for offered, batch, dropped in parcel:
             self._queue.offer(offered, batch)
@@ -157,7 +152,7 @@ class Subscription:
             return True
         return False
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Let iterations end once what is queued is taken; for the pipe."""
         self._ended = True
         # A pipe that nobody runs can be stopped from anywhere, but tasks be woken only here.

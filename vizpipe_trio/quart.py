@@ -27,8 +27,8 @@ import trio
 try:
     from quart import Blueprint, Response, request
     from quart.wrappers.response import ResponseBody
-except ImportError as error:
-    raise ImportError("vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'") from error
+except ImportError as _missing:
+    raise ImportError("vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'") from _missing
 
 from ._access import AccessError, check_loopback, check_token, check_token_setting
 from ._filter import FilterError, parse_filter
