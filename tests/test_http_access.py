@@ -315,3 +315,16 @@ async def test_account_balances_at_any_moment_whatever_the_viewers_do() -> None:
     assert 0 < read <= pipe.statistics().delivered == sum(client.delivered for client in pipe.subscriptions)
     assert 0 < pipe.statistics().filtered == sum(client.filtered for client in pipe.subscriptions)
     assert 0 < pipe.statistics().missed == sum(client.missed for client in pipe.subscriptions)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_clients": 0}, "max_clients must be at least 1, not 0"),
+        ({"heartbeat_interval": 0}, "heartbeat_interval must be more than 0 seconds, not 0"),
+        ({"heartbeat_interval": float("nan")}, "heartbeat_interval must be more than 0 seconds, not nan"),
+    ],
+)
+def test_blueprint_refuses_limits_that_make_no_sense(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        viz_blueprint(Pipe(), token=None, **limits)
