@@ -61,7 +61,7 @@ class Entrance:
         self._fault = fault
         self._lock = RLock()
         self._closed = False  # for good
-        self._left = False  # by its task, which may come back
+        self._room = self.capacity  # none when events are dropped because nobody will take them
         self._thread: int | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._alarm = self.capacity
@@ -94,27 +94,26 @@ class Entrance:
     def _emit_elsewhere(self, event: Event) -> bool:
         with self._lock:
             self._emitted_elsewhere += 1
-            accepted = self._admit(event)
-            if not accepted:
-                self._dropped_elsewhere += 1
-        if not accepted:
-            self._tell_metric()
-        return accepted
-
-    def _admit(self, event: Event) -> bool:
-        if self.closed or len(self.waiting) >= self.capacity:
-            return False
-        # First the event, then the look at the alarm. rest() does it the other way
-        # round, so one of the two always sees the other.
-        self.waiting.append(event)
-        if self._token is not None and len(self.waiting) > self._alarm:
-            self._alarm = self.capacity
-            try:
-                self._token.run_sync_soon(self._wake, idempotent=True)
-            except trio.RunFinishedError:
-                # Trio crashed, and attended() was never unwound.
+            waiting = len(self.waiting)
+            if waiting < self._room:
+                # First the event, then the look at the alarm. rest() does it the other way
+                # round, so one of the two always sees the other.
+                self.waiting.append(event)
+                if waiting < self._alarm or self._wake_from_elsewhere():
+                    return True
                 self.waiting.pop()
-                return False
+            self._dropped_elsewhere += 1
+        self._tell_metric()
+        return False
+
+    def _wake_from_elsewhere(self) -> bool:
+        """Have the task woken; say whether Trio is still there to do it."""
+        self._alarm = self.capacity
+        try:
+            if self._token is not None:
+                self._token.run_sync_soon(self._wake, idempotent=True)
+        except trio.RunFinishedError:
+            return False  # Trio crashed, and attend() was never unwound
         return True
 
     def _tell_metric(self) -> None:
@@ -136,7 +135,7 @@ class Entrance:
     @property
     def closed(self) -> bool:
         """Whether events are dropped because nobody will take them."""
-        return self._closed or self._left
+        return self._room == 0
 
     def close(self) -> None:
         """Drop what is emitted from now on, and wake the task. Idempotent, any thread.
@@ -145,6 +144,7 @@ class Entrance:
         """
         with self._lock:
             self._closed = True
+            self._room = 0
             self._thread = None
             token = self._token
         if token is not None:
@@ -164,14 +164,15 @@ class Entrance:
         again.
         """
         with self._lock:
-            self._left = False
             self._token = trio.lowlevel.current_trio_token()
-            self._thread = None if self._closed else get_ident()
+            if not self._closed:
+                self._room = self.capacity
+                self._thread = get_ident()
         try:
             yield
         finally:
             with self._lock:
-                self._left = True
+                self._room = 0
                 self._token = self._thread = None
 
     async def rest(self, *, alarm: int, seconds: float) -> None:
