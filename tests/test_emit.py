@@ -4,12 +4,13 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
-from vizpipe_trio import Event, Pipe
+from vizpipe_trio import Event, Pipe, open_pipe
 
 
 class Counter:
@@ -230,3 +231,61 @@ async def test_what_is_no_event_is_accepted_and_counted_as_invalid(thing: Any) -
         pipe.stop()
     statistics = pipe.statistics()
     assert (statistics.invalid, statistics.broadcast) == (1, 0)
+
+
+async def test_a_ctrl_c_cannot_come_between_the_event_and_its_count() -> None:
+    class Metric:
+        def inc(self) -> None:
+            protected.append(trio.lowlevel.currently_ki_protected())
+
+    protected: list[bool] = []
+    pipe = Pipe(1, Metric())
+    for _ in range(2):
+        pipe.emit(Event())  # before the run, as any other thread
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        for _ in range(3):
+            pipe.emit(Event())
+        pipe.stop()
+    assert len(protected) >= 2
+    assert all(protected)
+
+
+async def test_an_emit_in_the_middle_of_an_emit_does_not_hang() -> None:
+    """As from a finalizer, or a signal handler, that comes at the worst moment."""
+    pipe = Pipe()
+
+    def emit_within() -> bool:
+        with pipe._entrance._lock:
+            return pipe.emit(Event())
+
+    thread = threading.Thread(target=emit_within, daemon=True)
+    thread.start()
+    with trio.fail_after(5):
+        await trio.to_thread.run_sync(thread.join, abandon_on_cancel=True)
+    assert pipe.statistics().queued == 1
+
+
+async def test_an_emit_in_trios_thread_wakes_the_pipe_by_trios_own_way_in() -> None:
+    """A signal handler may interrupt Trio's run loop: there, nothing else is safe."""
+    async with open_pipe() as pipe:
+        await wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().run_sync_soon_queue_size
+        pipe.emit(Event())
+        assert trio.lowlevel.current_statistics().run_sync_soon_queue_size == before + 1
+
+
+def test_what_a_metric_raised_does_not_keep_the_emitting_function_alive() -> None:
+    class Thing:
+        pass
+
+    def handler() -> None:
+        thing = Thing()
+        things.add(thing)
+        pipe.emit(Event())
+
+    things: WeakSet[Thing] = WeakSet()
+    pipe = Pipe(1, Broken())
+    pipe.emit(Event())
+    handler()
+    assert not things

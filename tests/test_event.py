@@ -2,7 +2,7 @@
 
 import json
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
@@ -77,6 +77,22 @@ class _Hostile:
         raise RuntimeError("no")
 
 
+class _MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+class _Nowhere(tzinfo):
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        raise _MuteError
+
+    def dst(self, dt: datetime | None) -> timedelta:
+        raise _MuteError
+
+    def tzname(self, dt: datetime | None) -> str:
+        raise _MuteError
+
+
 _nested: list[Any] = []
 _nested.append(_nested)
 
@@ -91,6 +107,7 @@ _nested.append(_nested)
         {"labels": _nested},
         {"timestamp": datetime(2026, 1, 1)},  # noqa: DTZ001 - the point of it
         {"timestamp": "2026-01-01T00:00:00"},
+        {"timestamp": datetime(2026, 1, 1, tzinfo=_Nowhere())},
         {"subject": "\ud800"},
         {"total_ms": math.nan},
         {"total_ms": math.inf},
@@ -109,7 +126,20 @@ def test_what_does_not_fit_the_wire_is_refused_with_a_reason(fields: dict[str, A
         marshal_sse(Event(**fields))
 
 
-@pytest.mark.parametrize("thing", [None, {"request_id": "r1"}, StageInfo(1, "cache"), Event])
+class Curious(Event, frozen=True, omit_defaults=True):
+    secret: str = "more than the wire has a place for"
+
+
+@pytest.mark.parametrize("thing", [None, {"request_id": "r1"}, StageInfo(1, "cache"), Event, Curious()])
 def test_only_an_event_can_be_marshalled(thing: Any) -> None:
     with pytest.raises(ValueError, match="expected an Event, got"):
+        marshal_sse(thing)
+
+
+def test_a_proxy_is_no_event_and_is_not_asked() -> None:
+    def asked(proxy: object) -> type:
+        raise RuntimeError("there is no event behind this now")
+
+    thing: Any = type("Proxy", (), {"__class__": property(asked)})()
+    with pytest.raises(ValueError, match="expected an Event, got Proxy"):
         marshal_sse(thing)

@@ -156,6 +156,38 @@ async def test_a_client_too_slow_for_the_end_is_told_what_it_misses(autojump_clo
     assert told > 0
 
 
+async def test_a_client_too_slow_for_its_replay_does_not_hold_up_the_end(autojump_clock: MockClock) -> None:
+    async with open_pipe() as pipe:
+        for _ in range(200):
+            pipe.emit(Event(subject="x" * 1000))
+        await trio.sleep(1)
+        with EventStream(pipe, last_event_id="another-1") as stream:
+            await anext(stream)
+            pipe.stop()
+            await wait_all_tasks_blocked()
+            await anext(stream)
+            await trio.sleep(1)  # the write took that long
+            rest = [write async for write in stream]
+    assert rest == [b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n']
+
+
+async def test_a_drop_right_behind_the_event_seen_last_may_have_been_told(autojump_clock: MockClock) -> None:
+    async with open_pipe(3) as pipe:
+        run = await run_of(pipe)
+        await trio.sleep(1)
+        for _ in range(5):
+            pipe.emit(Event())
+        await trio.sleep(1)
+        with EventStream(pipe, last_event_id=f"{run}-4") as stream:
+            await anext(stream)
+            assert await anext(stream) == b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n'
+        with EventStream(pipe, last_event_id=f"{run}-3") as stream:
+            await anext(stream)
+            replayed = await anext(stream)
+    assert ids(replayed) == ["4"]
+    assert replayed.endswith(b'event: missed\ndata: {"missed":2,"reason":"overload"}\n\n')
+
+
 async def test_leaving_a_stream_takes_its_client_off() -> None:
     async with open_pipe() as pipe:
         with EventStream(pipe) as stream:

@@ -10,7 +10,7 @@ from ._event import Event
 from ._sse import MissedReason, missed_frame
 
 EventFilter = Callable[[Event], bool]
-"""Says whether a client wants an event. Hashable: clients with equal filters share work."""
+"""Says whether a client wants an event."""
 
 
 class Batch:

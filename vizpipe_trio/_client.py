@@ -140,5 +140,5 @@ class ClientQueue:
             self._items.append(Missed("slow", self._slow))
         if self._overload:
             # How many of the dropped a filter would have let through is unknown.
-            self._items.append(Missed("overload", None if self.filter else self._overload))
+            self._items.append(Missed("overload", self._overload if self.filter is None else None))
         self._slow = self._overload = 0

@@ -9,9 +9,9 @@ the capacity itself while it is awake.
 
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import RLock, get_ident
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -31,13 +31,22 @@ class DropMetric(Protocol):
         """
 
 
+class Counts(NamedTuple):
+    """An entrance's account: ``emitted`` are those below and those already taken."""
+
+    emitted: int
+    overflowed: int  # dropped because it was full
+    refused: int  # dropped because nobody would have taken them
+    waiting: int
+
+
 class Entrance:
     """A bounded queue of events that any thread may fill and one Trio task empties.
 
     That task's thread uses it as it is. All others, and everybody while there is no such
-    task, hold the lock: a reentrant one, so that a signal handler or a finalizer which
-    emits in the middle of an emit does not hang. Such an emit, and a thread that is
-    between its look and its append, can take the queue one over its capacity.
+    task, hold the lock: a reentrant one, so that a finalizer or a signal handler which
+    emits in the middle of an emit does not hang. A thread that is between its look and
+    its append can take the queue one over its capacity.
 
     Args:
         capacity: How many events may wait; 0 or less means 1000.
@@ -61,14 +70,15 @@ class Entrance:
         self._fault = fault
         self._lock = RLock()
         self._closed = False  # for good
-        self._room = self.capacity  # none when events are dropped because nobody will take them
+        self._left = False  # by its task, which may come back
         self._thread: int | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._alarm = self.capacity
         self._wakeup: trio.Event | None = None
         # Each of the two ways in has counts of its own, since += is not atomic.
         self._emitted = self._emitted_elsewhere = 0
-        self._dropped = self._dropped_elsewhere = 0
+        self._overflowed = self._overflowed_elsewhere = 0
+        self._refused = 0
 
     @trio.lowlevel.enable_ki_protection
     def emit(self, event: Event) -> bool:
@@ -76,38 +86,44 @@ class Entrance:
         if get_ident() != self._thread:
             return self._emit_elsewhere(event)
         self._emitted += 1
-        if len(self.waiting) >= self._alarm:
-            return self._emit_at_alarm(event)
-        self.waiting.append(event)
-        return True
-
-    def _emit_at_alarm(self, event: Event) -> bool:
-        if len(self.waiting) >= self.capacity:
-            self._dropped += 1
-            self._tell_metric()
-            return False
-        self.waiting.append(event)
-        self._wake()
-        return True
+        waiting = len(self.waiting)
+        if waiting < self._alarm:
+            self.waiting.append(event)
+            return True
+        if waiting < self.capacity:
+            self.waiting.append(event)
+            self._sound_alarm()
+            return True
+        self._overflowed += 1
+        self._tell_metric()
+        return False
 
     @trio.lowlevel.enable_ki_protection
     def _emit_elsewhere(self, event: Event) -> bool:
         with self._lock:
             self._emitted_elsewhere += 1
             waiting = len(self.waiting)
-            if waiting < self._room:
+            if self._closed or self._left:
+                self._refused += 1
+            elif waiting >= self.capacity:
+                self._overflowed_elsewhere += 1
+            else:
                 # First the event, then the look at the alarm. rest() does it the other way
                 # round, so one of the two always sees the other.
                 self.waiting.append(event)
-                if waiting < self._alarm or self._wake_from_elsewhere():
+                if waiting < self._alarm or self._sound_alarm():
                     return True
                 self.waiting.pop()
-            self._dropped_elsewhere += 1
+                self._refused += 1
         self._tell_metric()
         return False
 
-    def _wake_from_elsewhere(self) -> bool:
-        """Have the task woken; say whether Trio is still there to do it."""
+    def _sound_alarm(self) -> bool:
+        """Have the task woken; say whether Trio is still there to do it.
+
+        Also in Trio's own thread by way of Trio's queue for others: a signal handler or a
+        finalizer may emit in the middle of Trio's own work, where nothing else is safe.
+        """
         self._alarm = self.capacity
         try:
             if self._token is not None:
@@ -123,19 +139,20 @@ class Entrance:
             except Exception as error:
                 self._fault("metric.inc() raised", error)
 
-    def counts(self) -> tuple[int, int, int]:
-        """Return how many events were emitted, were dropped, and wait."""
+    def counts(self) -> Counts:
+        """Return the account so far."""
         with self._lock:
-            return (
-                self._emitted + self._emitted_elsewhere,
-                self._dropped + self._dropped_elsewhere,
-                len(self.waiting),
+            return Counts(
+                emitted=self._emitted + self._emitted_elsewhere,
+                overflowed=self._overflowed + self._overflowed_elsewhere,
+                refused=self._refused,
+                waiting=len(self.waiting),
             )
 
     @property
     def closed(self) -> bool:
         """Whether events are dropped because nobody will take them."""
-        return self._room == 0
+        return self._closed or self._left
 
     def close(self) -> None:
         """Drop what is emitted from now on, and wake the task. Idempotent, any thread.
@@ -144,12 +161,8 @@ class Entrance:
         """
         with self._lock:
             self._closed = True
-            self._room = 0
             self._thread = None
-            token = self._token
-        if token is not None:
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(self._wake, idempotent=True)
+            self._sound_alarm()
 
     @property
     def attended(self) -> bool:
@@ -164,15 +177,14 @@ class Entrance:
         again.
         """
         with self._lock:
+            self._left = False
             self._token = trio.lowlevel.current_trio_token()
-            if not self._closed:
-                self._room = self.capacity
-                self._thread = get_ident()
+            self._thread = None if self._closed else get_ident()
         try:
             yield
         finally:
             with self._lock:
-                self._room = 0
+                self._left = True
                 self._token = self._thread = None
 
     async def rest(self, *, alarm: int, seconds: float) -> None:

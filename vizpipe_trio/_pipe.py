@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain
+from time import perf_counter
 from typing import NamedTuple
 
 import msgspec
@@ -32,13 +33,9 @@ CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
 thread one write, about 80 µs under Hypercorn, so a turn is a little under 1 ms."""
 
-STEPS_A_TURN = 256
-"""Clients served, and events put through a filter for them, before the host's other tasks
-get their turn, when few clients had been waiting. Each costs the thread about 2 µs."""
-
-EVENTS_A_TURN = 256
-"""Events that are encoded before the host's other tasks get their turn, at about 3 µs
-each; one write's worth of common events is less."""
+TURN_SECONDS = 0.001
+"""How long the dispatcher itself may hold the thread, to encode events or to put them
+through filters, before the host's other tasks get their turn."""
 
 PASSES_A_WRITE = 3
 """Times that Trio runs a client's task until its write is done, under Hypercorn: how
@@ -47,6 +44,9 @@ long they take is what a turn costs."""
 SHARE = 1 / 3
 """The share of the thread's time that turns take while events can still gather. The
 rest is the host's."""
+
+LONGEST_REST = 0.01
+"""Seconds of rest after a turn at most: a host that is busy makes turns look expensive."""
 
 LOG_INTERVAL = 10.0
 """Seconds between two reports of faults."""
@@ -142,6 +142,8 @@ class Pipe:
         self._flush_interval = flush_interval
         # In the order in which they were served last, so the hindmost first.
         self._clients: OrderedDict[Subscription, Served] = OrderedDict()
+        self._open = 0
+        self._home: trio.lowlevel.TrioToken | None = None  # where they may be waiting
         self._totals = Totals()
         self._invalid = 0
         self._broadcast = 0
@@ -170,22 +172,22 @@ class Pipe:
         entrance included. On a pipe that has ended its iteration ends at once.
 
         Args:
-            filter: Says of an event whether this client wants it. Must be hashable, and
-                quick. An event for which it raises is filtered out, and that is logged.
-
-        Raises:
-            TypeError: The filter is not hashable.
+            filter: Says of an event whether this client wants it. Must be quick. An event
+                for which it raises is filtered out, and that is logged.
         """
-        hash(filter)
         queue = ClientQueue(self._client_capacity, filter, self._totals)
         subscription = Subscription(queue, self._forget)
+        self._open += 1
         if self._entrance.closed:
             subscription._end()
         else:
             self._clients[subscription] = Served(self._log.head, -math.inf)
+        if trio.lowlevel.in_trio_run():
+            self._home = trio.lowlevel.current_trio_token()
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
+        self._open -= 1
         self._clients.pop(subscription, None)
 
     def replay(self, last_event_id: str, filter: EventFilter | None = None) -> Iterator[bytes]:  # noqa: A002
@@ -206,16 +208,22 @@ class Pipe:
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
         lost, place = self._log.resume(last_event_id)
+        first: list[Missed] = []
+        if lost is not None:
+            first.append(lost if filter is None else Missed("history", None))
+        stretches = self._log.since(place)
+        if lost is None and stretches and not stretches[0].batch:
+            # Dropped right behind the last event that it saw: it may have been told or not.
+            first.append(Missed("overload", None))
+            del stretches[0]
         # Not a client's account: what is replayed was broadcast before this client came.
         queue = ClientQueue(sys.maxsize, filter, Totals())
-        for batch, dropped in self._log.since(place):
+        for batch, dropped in stretches:
             for part in self._select(batch, filter).split(MAX_WRITE):
                 queue.offer(len(part), part)
             queue.overload(dropped)
         replayed = iter(lambda: b"".join(queue.take(MAX_WRITE)), b"")
-        if lost is None:
-            return replayed
-        return chain([(Missed("history", None) if filter else lost).payload()], replayed)
+        return chain((missed.payload() for missed in first), replayed)
 
     def stop(self) -> None:
         """End the pipe, for good: from now on events are dropped. No checkpoint.
@@ -224,8 +232,16 @@ class Pipe:
         Idempotent; any thread, and safe in a signal handler.
         """
         self._entrance.close()
-        if not self._entrance.attended:
-            self._end_clients()  # there may never be a run to do it
+        if self._entrance.attended:
+            return
+        # There may never be a run to end those who wait already, in Trio or not yet.
+        try:
+            if self._home is not None:
+                self._home.run_sync_soon(self._end_clients, idempotent=True)
+                return
+        except trio.RunFinishedError:
+            pass
+        self._end_clients()
 
     def statistics(self) -> PipeStatistics:
         """Return a snapshot of the account; no checkpoint.
@@ -233,15 +249,15 @@ class Pipe:
         Costs the same for any number of clients. Exact in Trio's thread; in another it
         may come in the middle of a change.
         """
-        emitted, dropped, queued = self._entrance.counts()
+        emitted, overflowed, refused, queued = self._entrance.counts()
         return PipeStatistics(
             emitted=emitted,
-            dropped=dropped,
+            dropped=overflowed + refused,
             invalid=self._invalid,
             broadcast=self._broadcast,
             queued=queued,
             capacity=self._entrance.capacity,
-            clients=len(self._clients),
+            clients=self._open,
             delivered=self._totals.delivered,
             missed=self._totals.missed,
             filtered=self._totals.filtered,
@@ -249,6 +265,7 @@ class Pipe:
             stopped=self._entrance.closed,
         )
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C between taking and counting would be a lie
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hand out events until `stop`: the dispatcher. Start it in a nursery of yours.
 
@@ -266,54 +283,63 @@ class Pipe:
                 task_status.started()
                 await self._dispatch()
         finally:
+            while self._serve(math.inf):
+                pass
             self._end_clients()
             self._clients.clear()
-            self._faults.flush(force=True)
+            self._faults.close()
 
     async def _dispatch(self) -> None:
         """Serve the clients, the hindmost first, some a turn, while there is anything new."""
         entrance = self._entrance
+        half = entrance.capacity // 2
         resume_at = -math.inf
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
             if self._hindmost() is None and not entrance.waiting:
-                await entrance.rest(alarm=0, seconds=math.inf)
+                await entrance.rest(alarm=0, seconds=self._faults.due_in())
             self._take()
             # A write costs far more than an event in it. As long as the next one would not
             # be half full, let events gather (but not so many that the entrance overflows),
             # and let the host have most of the time.
             hindmost = self._hindmost()
+            now = trio.current_time()
             pause = 0.0
-            if self._log.pending < MAX_WRITE / 2 and not entrance.closed:
-                served_at = hindmost[1].at if hindmost else trio.current_time()
-                pause = max(served_at + self._flush_interval, resume_at) - trio.current_time()
+            if self._log.pending < MAX_WRITE / 2 and len(entrance.waiting) <= half and not entrance.closed:
+                served_at = hindmost[1].at if hindmost else now
+                pause = max(served_at + self._flush_interval, resume_at) - now
             if pause > 0 or hindmost is None:
-                await entrance.rest(alarm=entrance.capacity // 2, seconds=pause)
-            else:
-                began = trio.current_time()
-                await self._turn(began)
-                spent = trio.current_time() - began
-                resume_at = began + spent / SHARE
+                await entrance.rest(alarm=half, seconds=pause)
+                continue
+            self._serve(now)
+            for _ in range(PASSES_A_WRITE):
+                await trio.lowlevel.checkpoint()
+            spent = trio.current_time() - now
+            resume_at = now + spent + min(spent * (1 / SHARE - 1), LONGEST_REST)
 
-    async def _turn(self, now: float) -> None:
-        """Serve some clients, and let them write."""
+    def _serve(self, now: float) -> bool:
+        """Offer some clients what is new for them; return False when there is nothing."""
         served = Served(self._log.head, now)
-        parcels: dict[tuple[Place, EventFilter | None], Parcel] = {}
-        woken = steps = 0
-        while woken < CLIENTS_A_TURN and steps < STEPS_A_TURN and (hindmost := self._hindmost()):
+        parcels: dict[tuple[Place, object], Parcel] = {}
+        woken = 0
+        until = perf_counter() + TURN_SECONDS
+        hindmost = self._hindmost()
+        while hindmost is not None:
             client, (place, _) = hindmost
-            key = place, client.filter
+            key = place, client._filter_key
             if key not in parcels:
                 parcels[key] = [
                     (len(batch), self._select(batch, client.filter), dropped)
                     for batch, dropped in self._log.since(place)
                 ]
-                steps += sum(offered for offered, _, _ in parcels[key]) if client.filter else 0
-            woken += client._deliver(parcels[key])
-            steps += 1
-            self._clients[client] = served
-            self._clients.move_to_end(client)
-        for _ in range(PASSES_A_WRITE):
-            await trio.lowlevel.checkpoint()
+            # Before it is woken, and only if its own filter has not just closed it.
+            if client in self._clients:
+                self._clients[client] = served
+                self._clients.move_to_end(client)
+                woken += client._deliver(parcels[key])
+            if woken == CLIENTS_A_TURN or perf_counter() > until:
+                return True
+            hindmost = self._hindmost()
+        return woken > 0
 
     def _hindmost(self) -> tuple[Subscription, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
@@ -325,24 +351,34 @@ class Pipe:
         """Take events from the entrance, up to one write for the hindmost client."""
         hindmost = self._hindmost()
         self._log.settle(hindmost[1].place if hindmost else self._log.head)
-        _, dropped, queued = self._entrance.counts()
-        taken = self._invalid + self._broadcast
-        if dropped > self._drops_noted:
+        _, overflowed, _, waiting = self._entrance.counts()
+        end = self._taken + waiting
+        if overflowed > self._drops_noted:
             # Events are dropped while the entrance is full, so behind all that waits now.
-            self._gaps.append((taken + queued, dropped - self._drops_noted))
-            self._drops_noted = dropped
-        until = self._gaps[0][0] if self._gaps else taken + queued
-        self._log.extend(self._encode(min(until - taken, EVENTS_A_TURN), MAX_WRITE - self._log.pending))
-        if self._gaps and self._gaps[0][0] == self._invalid + self._broadcast:
+            self._gaps.append((end, overflowed - self._drops_noted))
+            self._drops_noted = overflowed
+        until = perf_counter() + TURN_SECONDS
+        while True:
+            due = self._gaps[0][0] if self._gaps else end
+            self._log.extend(self._encode(due - self._taken, MAX_WRITE - self._log.pending, until))
+            if self._taken < due or not self._gaps:
+                break
             self._log.add_gap(self._gaps.popleft()[1])
         self._faults.flush()
 
-    def _encode(self, most: int, room: int) -> Batch:
-        """Take so many events at most from the entrance, and so many bytes of frames."""
+    @property
+    def _taken(self) -> int:
+        """Events taken from the entrance so far."""
+        return self._invalid + self._broadcast
+
+    def _encode(self, most: int, room: int, until: float) -> Batch:
+        """Take so many events at most from the entrance, so many bytes of frames, for so long."""
         waiting = self._entrance.waiting
         events: list[Event] = []
         frames: list[bytes] = []
         for _ in range(most):
+            if perf_counter() > until:
+                break
             event = waiting[0]
             try:
                 data = encode_event(event)
@@ -372,7 +408,7 @@ class Pipe:
             return False
 
     def _end_clients(self) -> None:
-        for client in self._clients:
+        for client in list(self._clients):
             client._end()
 
 

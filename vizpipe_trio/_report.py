@@ -1,8 +1,10 @@
 """Log lines about faults in what the host hands us, at a bounded rate."""
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
+from threading import RLock
 
 
 class FaultReport:
@@ -16,20 +18,35 @@ class FaultReport:
         self._logger = logger
         self._clock = clock
         self._interval = interval
-        self._next_flush = float("-inf")
+        self._next_flush = -math.inf
+        self._lock = RLock()
         self._noted: dict[str, tuple[int, Exception]] = {}
 
     def note(self, what: str, error: Exception) -> None:
         """Remember a fault; ``what`` completes "3 times: ..." in the log."""
-        count, _ = self._noted.get(what, (0, error))
-        self._noted[what] = (count + 1, error)
+        with self._lock:
+            count, _ = self._noted.get(what, (0, None))
+            # Its traceback would keep alive what the emitting function had at hand.
+            self._noted[what] = (count + 1, error.with_traceback(None))
 
-    def flush(self, *, force: bool = False) -> None:
+    def due_in(self) -> float:
+        """Return in how many seconds there is something to flush."""
+        return max(self._next_flush - self._clock(), 0.0) if self._noted else math.inf
+
+    def flush(self) -> None:
         """Log what was noted, unless less than ``interval`` seconds have passed."""
-        if not self._noted or (self._clock() < self._next_flush and not force):
-            return
-        self._next_flush = self._clock() + self._interval
-        noted, self._noted = self._noted, {}
+        if self.due_in() == 0:
+            self._next_flush = self._clock() + self._interval
+            self._write()
+
+    def close(self) -> None:
+        """Log what was noted. The clock may be another one from here on."""
+        self._next_flush = -math.inf
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            noted, self._noted = self._noted, {}
         for what, (count, error) in noted.items():
             with suppress(Exception):
                 self._logger.warning("%d times: %s; the latest: %r", count, what, error)

@@ -10,7 +10,7 @@ import trio
 
 from ._batch import EventFilter
 from ._pipe import Pipe
-from ._sse import KEEP_ALIVE, preamble
+from ._sse import KEEP_ALIVE, missed_frame, preamble
 from ._subscription import Subscription
 
 RETRY_MS = 2000
@@ -57,8 +57,8 @@ class EventStream:
 
     def __enter__(self) -> Self:
         # No checkpoint between these two: each event is in one of them and not in both.
-        self._subscription = self._pipe.subscribe(self._filter)
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
+        self._subscription = self._pipe.subscribe(self._filter)
         self._prelude = chain([preamble(RETRY_MS)], replay)
         return self
 
@@ -77,13 +77,15 @@ class EventStream:
     async def __anext__(self) -> bytes:
         if self._subscription is None:
             raise RuntimeError("enter the stream first: with stream: ...")
-        if write := next(self._prelude, b""):
-            await trio.lowlevel.checkpoint()
-            return write
         if self._subscription.ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             if trio.current_time() > self._drained_by:
                 self._subscription.abandon()
+                if any(self._prelude):
+                    self._prelude = iter([missed_frame("history", None)])
+        if write := next(self._prelude, b""):
+            await trio.lowlevel.checkpoint()
+            return write
         try:
             with trio.move_on_after(self._heartbeat_interval):
                 return await self._subscription.receive_bytes()

@@ -9,6 +9,7 @@ import trio
 from ._batch import Batch, EventFilter
 from ._client import ClientQueue
 from ._event import Event
+from ._filter import FieldFilter
 from ._sse import MAX_WRITE
 
 Parcel = list[tuple[int, Batch, int]]
@@ -38,6 +39,11 @@ class Subscription:
     def filter(self) -> EventFilter | None:
         """Which events it wants; None for all."""
         return self._queue.filter
+
+    @property
+    def _filter_key(self) -> object:
+        """What is the same for clients that share the work; none of the host's code runs."""
+        return self.filter if type(self.filter) is FieldFilter else id(self.filter)
 
     @property
     def offered(self) -> int:

@@ -91,9 +91,10 @@ class _StreamBody(ResponseBody):
             # Somebody else took the last place since the view looked: the status has
             # gone out, so this client is told in the stream's own words.
             return _come_again()
+        stream = self._stream.__enter__()
         self._places.taken += 1
         self._entered = True
-        return self._stream.__enter__()
+        return stream
 
     async def __aexit__(  # noqa: ASYNC124 - Quart's interface
         self,

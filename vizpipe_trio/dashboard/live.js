@@ -87,15 +87,13 @@ const RETRY_MS = 5000;
 
 // EventSource gives up on any answer but a stream, and does not say what it was.
 async function explain() {
-  const question = new URL("stats", stream);
-  question.search = stream.search;
-  const { status } = await fetch(question).catch(() => ({ status: 0 }));
-  if (status === 401 || status === 403) {
-    say("Refused. Open this page with a valid token.", "refused");
-    return;
+  const { status } = await fetch(stream, { method: "HEAD" }).catch(() => ({ status: 0 }));
+  if (status === 401 || status === 403) say("Refused. Open this page with a valid token.", "refused");
+  else if (status === 400) say("Refused. The address asks for a filter that does not exist.", "refused");
+  else {
+    say("No place is free, or the pipe has ended. Trying again…", "");
+    setTimeout(open, RETRY_MS);
   }
-  say("No place is free, or the pipe has ended. Trying again…", "");
-  setTimeout(open, RETRY_MS);
 }
 
 function open() {
