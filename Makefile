@@ -28,6 +28,9 @@ types: $(VENV)/.lint
 	$(bin)/pyright --pythonpath $(bin)/python
 	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio
 
+bench: $(VENV)/.bench ## measure against peers and bare limits: ten minutes, or ARGS=--quick
+	$(bin)/python -m benchmarks $(ARGS)
+
 format: $(VENV)/.lint ## let the tools mend what they can
 	$(bin)/ruff format .
 	$(bin)/ruff check --fix .
@@ -44,6 +47,10 @@ $(VENV)/.demo: $(VENV)/.pip
 
 $(VENV)/.test: $(VENV)/.pip
 	$(bin)/python -m pip install --quiet --editable '.[quart]' --group test
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart]' --group bench
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.pip

@@ -558,6 +558,53 @@ async def test_stop_from_a_thread_ends_who_waits_on_a_pipe_that_does_not_run() -
             await trio.to_thread.run_sync(pipe.stop)
 
 
+async def test_stop_from_a_thread_ends_who_waits_on_a_subscription_made_outside_trio() -> None:
+    pipe = Pipe()
+    subscription = await trio.to_thread.run_sync(pipe.subscribe)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(numbers, subscription)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(5):
+            await trio.to_thread.run_sync(pipe.stop)
+
+
+async def test_whatever_ends_the_run_ends_the_subscribers() -> None:
+    class Leave(BaseException):
+        pass
+
+    def wanted(event: Event) -> bool:
+        raise Leave
+
+    pipe = Pipe()
+    with pipe.subscribe() as subscription, pipe.subscribe(wanted):
+        with pytest.RaisesGroup(Leave):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(pipe.run)
+                pipe.emit(Event())
+        with trio.fail_after(1):
+            await numbers(subscription)
+
+
+async def test_events_do_not_wait_behind_others_that_take_long_to_refuse(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return looks * 0.0004
+
+    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", clock)
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            for _ in range(300):
+                pipe.emit(Event(total_ms=math.nan))
+            pipe.emit(Event())
+            await anext(subscription)
+            assert trio.current_time() < 0.1
+
+
 class Contrary:
     """A filter that raises wherever it can."""
 

@@ -171,6 +171,21 @@ async def test_a_client_too_slow_for_its_replay_does_not_hold_up_the_end(autojum
     assert rest == [b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n']
 
 
+async def test_a_cancelled_step_loses_nothing_of_the_replay() -> None:
+    async with open_pipe() as pipe:
+        for _ in range(3):
+            pipe.emit(Event())
+        await wait_all_tasks_blocked()
+        with EventStream(pipe, last_event_id="another-1") as stream:
+            for _ in range(3):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await anext(stream)
+            assert await anext(stream) == PREAMBLE
+            assert await anext(stream) == b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n'
+            assert ids(await anext(stream)) == ["1", "2", "3"]
+
+
 async def test_a_drop_right_behind_the_event_seen_last_may_have_been_told(autojump_clock: MockClock) -> None:
     async with open_pipe(3) as pipe:
         run = await run_of(pipe)

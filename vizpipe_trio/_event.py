@@ -16,7 +16,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class StageInfo(msgspec.Struct, frozen=True):
+class StageInfo(msgspec.Struct, frozen=True, gc=False):  # it holds scalars only: no cycles
     """What one stage of the pipeline did for a request.
 
     Attributes:

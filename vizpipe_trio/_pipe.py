@@ -143,7 +143,6 @@ class Pipe:
         # In the order in which they were served last, so the hindmost first.
         self._clients: OrderedDict[Subscription, Served] = OrderedDict()
         self._open = 0
-        self._home: trio.lowlevel.TrioToken | None = None  # where they may be waiting
         self._totals = Totals()
         self._invalid = 0
         self._broadcast = 0
@@ -182,8 +181,6 @@ class Pipe:
             subscription._end()
         else:
             self._clients[subscription] = Served(self._log.head, -math.inf)
-        if trio.lowlevel.in_trio_run():
-            self._home = trio.lowlevel.current_trio_token()
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
@@ -232,16 +229,9 @@ class Pipe:
         Idempotent; any thread, and safe in a signal handler.
         """
         self._entrance.close()
-        if self._entrance.attended:
-            return
-        # There may never be a run to end those who wait already, in Trio or not yet.
-        try:
-            if self._home is not None:
-                self._home.run_sync_soon(self._end_clients, idempotent=True)
-                return
-        except trio.RunFinishedError:
-            pass
-        self._end_clients()
+        if not self._entrance.attended:
+            for client in list(self._clients):
+                client._end_soon()  # there may never be a run to do it
 
     def statistics(self) -> PipeStatistics:
         """Return a snapshot of the account; no checkpoint.
@@ -283,16 +273,18 @@ class Pipe:
                 task_status.started()
                 await self._dispatch()
         finally:
-            while self._serve(math.inf):
-                pass
-            self._end_clients()
-            self._clients.clear()
-            self._faults.close()
+            try:
+                while self._serve(math.inf):
+                    pass
+            finally:
+                for client in self._clients:
+                    client._end()
+                self._clients.clear()
+                self._faults.close()
 
     async def _dispatch(self) -> None:
         """Serve the clients, the hindmost first, some a turn, while there is anything new."""
         entrance = self._entrance
-        half = entrance.capacity // 2
         resume_at = -math.inf
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
             if self._hindmost() is None and not entrance.waiting:
@@ -304,11 +296,11 @@ class Pipe:
             hindmost = self._hindmost()
             now = trio.current_time()
             pause = 0.0
-            if self._log.pending < MAX_WRITE / 2 and len(entrance.waiting) <= half and not entrance.closed:
+            if self._log.pending < MAX_WRITE / 2 and not entrance.waiting and not entrance.closed:
                 served_at = hindmost[1].at if hindmost else now
                 pause = max(served_at + self._flush_interval, resume_at) - now
             if pause > 0 or hindmost is None:
-                await entrance.rest(alarm=half, seconds=pause)
+                await entrance.rest(alarm=entrance.capacity // 2, seconds=pause)
                 continue
             self._serve(now)
             for _ in range(PASSES_A_WRITE):
@@ -406,10 +398,6 @@ class Pipe:
         except Exception as error:
             self._faults.note("a filter raised, and its client did not get the event", error)
             return False
-
-    def _end_clients(self) -> None:
-        for client in list(self._clients):
-            client._end()
 
 
 @asynccontextmanager

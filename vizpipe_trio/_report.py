@@ -20,14 +20,18 @@ class FaultReport:
         self._interval = interval
         self._next_flush = -math.inf
         self._lock = RLock()
-        self._noted: dict[str, tuple[int, Exception]] = {}
+        self._noted: dict[str, tuple[int, str]] = {}
 
     def note(self, what: str, error: Exception) -> None:
         """Remember a fault; ``what`` completes "3 times: ..." in the log."""
+        # As text: the error itself would keep alive what the emitting function had at hand.
+        try:
+            text = repr(error)
+        except Exception:
+            text = type(error).__name__
         with self._lock:
-            count, _ = self._noted.get(what, (0, None))
-            # Its traceback would keep alive what the emitting function had at hand.
-            self._noted[what] = (count + 1, error.with_traceback(None))
+            count, _ = self._noted.get(what, (0, ""))
+            self._noted[what] = (count + 1, text)
 
     def due_in(self) -> float:
         """Return in how many seconds there is something to flush."""
@@ -47,6 +51,6 @@ class FaultReport:
     def _write(self) -> None:
         with self._lock:
             noted, self._noted = self._noted, {}
-        for what, (count, error) in noted.items():
+        for what, (count, text) in noted.items():
             with suppress(Exception):
-                self._logger.warning("%d times: %s; the latest: %r", count, what, error)
+                self._logger.warning("%d times: %s; the latest: %s", count, what, text)

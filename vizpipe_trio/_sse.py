@@ -36,10 +36,10 @@ def encode_event(event: Event) -> bytes:
     Raises:
         ValueError: The event cannot go on the wire; the message says why.
     """
-    # Not isinstance(): a subclass can change what is encoded, and a proxy run its own code.
-    if type(event) is not Event:
-        raise ValueError(f"expected an Event, got {type(event).__name__}")
     try:
+        # Not isinstance(): a subclass can change what is encoded, and a proxy run its own code.
+        if type(event) is not Event:
+            raise TypeError(f"expected an Event, got {type(event).__name__}")  # noqa: TRY301 - its name may raise
         data = _encoder.encode(event)
         _decoder.decode(data)
     except Exception as error:

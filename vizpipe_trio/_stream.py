@@ -52,7 +52,7 @@ class EventStream:
         self._last_event_id = last_event_id
         self._heartbeat_interval = heartbeat_interval
         self._subscription: Subscription | None = None
-        self._prelude: Iterator[bytes] = iter(())
+        self._prelude: Iterator[bytes] | None = None
         self._drained_by = math.inf
 
     def __enter__(self) -> Self:
@@ -81,11 +81,13 @@ class EventStream:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             if trio.current_time() > self._drained_by:
                 self._subscription.abandon()
-                if any(self._prelude):
+                if self._prelude is not None and any(self._prelude):
                     self._prelude = iter([missed_frame("history", None)])
-        if write := next(self._prelude, b""):
+        if self._prelude is not None:
             await trio.lowlevel.checkpoint()
-            return write
+            if write := next(self._prelude, b""):
+                return write
+            self._prelude = None
         try:
             with trio.move_on_after(self._heartbeat_interval):
                 return await self._subscription.receive_bytes()

@@ -1,6 +1,7 @@
 """One client of a pipe: a task's way to its queue."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,7 @@ class Subscription:
         self._queue = queue
         self._leave = leave
         self._readers = trio.lowlevel.ParkingLot()
+        self._token: trio.lowlevel.TrioToken | None = None  # of those who wait
         self._ended = False
         self._closed = False
 
@@ -141,6 +143,7 @@ class Subscription:
 
     async def _wait(self) -> None:
         """Wait until there is something to take, or the end; a checkpoint."""
+        self._token = trio.lowlevel.current_trio_token()  # before the look, as in Entrance.rest
         if self._queue or self._ended or self._closed:
             await trio.lowlevel.checkpoint()
         while not (self._queue or self._ended or self._closed):
@@ -159,8 +162,13 @@ class Subscription:
         return False
 
     def _end(self) -> None:
-        """Let iterations end once what is queued is taken; for the pipe."""
+        """Let iterations end once what is queued is taken; for the pipe, in Trio's thread."""
         self._ended = True
-        # A pipe that nobody runs can be stopped from anywhere, but tasks be woken only here.
-        if trio.lowlevel.in_trio_run():
-            self._readers.unpark_all()
+        self._readers.unpark_all()
+
+    def _end_soon(self) -> None:
+        """Do the same from anywhere."""
+        self._ended = True
+        if self._token is not None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._readers.unpark_all)
