@@ -1,0 +1,111 @@
+"""What the host's own requests feel of the viewers, and how old events are when they arrive.
+
+One server, in steps: no viewer; a thousand plain requests at once; a thousand viewers
+at once; these viewers at 100 events/s; five thousand viewers at 20 events/s. Meanwhile
+``GET /ping`` is due a hundred times a second (see ``pinger.py``). Events are also emitted while
+there is no viewer, so that the viewers are all that differs.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.plan import Plan
+from benchmarks.processes import Load, Pinger, Server
+from benchmarks.quantiles import quantiles
+from benchmarks.rows import Row
+
+INTERVAL = 0.01
+STORM_INTERVAL = 0.005
+STORM_LEAD = 0.3
+CROWD, CROWD_RATE = 1000, 100
+HALL, HALL_RATE = 5000, 20
+
+Raw = dict[str, Any]
+
+
+def measure(plan: Plan, _: list[Raw]) -> Raw:
+    with peers.ours() as server, Load(server) as load, Pinger(server) as pinger:
+        server.get("/counts")
+        load.read("ages")
+        raw = {"alone": watched(plan, server, load, pinger, CROWD_RATE)}
+        raw["requests"] = storm(pinger, lambda: load.fetch(CROWD))
+        raw["viewers"] = storm(pinger, lambda: load.connect(CROWD, together=True))
+        raw["crowd"] = watched(plan, server, load, pinger, CROWD_RATE)
+        load.connect(HALL - CROWD)
+        raw["hall"] = watched(plan, server, load, pinger, HALL_RATE)
+    return raw
+
+
+def watched(plan: Plan, server: Server, load: Load, pinger: Pinger, rate: float) -> Raw:
+    """Measure the host's requests, and the events' ages, at a steady rate of events."""
+    settle = 2 * plan.warm
+    before = load.snapshot()
+    emitted = server.get("/counts")["emitted"]
+    server.start(rate, settle + plan.host_window + 0.5)
+    time.sleep(settle)
+    begin, cpu = load.snapshot(), server.cpu()
+    pinger.begin(INTERVAL)
+    time.sleep(plan.host_window)
+    latencies = quantiles([latency / 1e9 for _, latency in pinger.end()])
+    end, cpu = load.snapshot(), server.cpu() - cpu
+    emitted = server.wait_until_quiet()["emitted"] - emitted
+    after = load.wait_until_drained()
+    events = end["events"] - begin["events"]
+    duration = end["at"] - begin["at"]
+    return {
+        "ping": latencies,
+        "ages": end["ages"],
+        "viewers": end["viewers"],
+        "lost": emitted * end["viewers"] - (after["events"] - before["events"]),
+        "told": after["missed_told"] - before["missed_told"],
+        "delivered": events / duration,
+        "server_busy": cpu / duration,
+        "load_busy": (end["cpu"] - begin["cpu"]) / duration,
+    }
+
+
+def storm(pinger: Pinger, rush: Callable[[], dict[str, int]]) -> Raw:
+    """Measure the host's requests that were due while many connections came at once."""
+    pinger.begin(STORM_INTERVAL)
+    time.sleep(STORM_LEAD)
+    times = rush()
+    pings = [latency / 1e9 for due, latency in pinger.end() if times["began"] <= due <= times["ended"]]
+    return {"ping": quantiles(pings), "seconds": (times["ended"] - times["began"]) / 1e9}
+
+
+def rows(repetitions: list[Raw]) -> list[Row]:
+    def latency(step: str, which: str) -> list[float]:
+        return [raw[step]["ping"][which] for raw in repetitions]
+
+    def against(step: str, base: str, which: str) -> list[float]:
+        return [
+            ours / theirs for ours, theirs in zip(latency(step, which), latency(base, which), strict=True)
+        ]
+
+    def milliseconds(values: list[float]) -> list[float]:
+        return [1000 * value for value in values]
+
+    def age(step: str) -> list[float]:
+        return [raw[step]["ages"]["p99"] for raw in repetitions]
+
+    crowd, hall = "1000 viewers x 100 events/s", "5000 viewers x 20 events/s"
+    return [
+        Row(f"host request, {crowd} / no viewer, median", against("crowd", "alone", "median"), at_most=2.5),
+        Row(f"host request, {crowd} / no viewer, p99", against("crowd", "alone", "p99"), at_most=2.5),
+        Row("host request, no viewer, median", milliseconds(latency("alone", "median")), unit="ms"),
+        Row("host request, no viewer, p99", milliseconds(latency("alone", "p99")), unit="ms"),
+        Row(f"host request, {crowd}, median", milliseconds(latency("crowd", "median")), unit="ms"),
+        Row(f"host request, {crowd}, p99", milliseconds(latency("crowd", "p99")), unit="ms"),
+        Row(f"age of events, {crowd}, p99", milliseconds(age("crowd")), at_most=400, unit="ms"),
+        Row(f"host request, {hall} / no viewer, p99", against("hall", "alone", "p99"), at_most=4),
+        Row(f"host request, {hall}, p99", milliseconds(latency("hall", "p99")), unit="ms"),
+        Row(f"age of events, {hall}, p99", milliseconds(age("hall")), at_most=2000, unit="ms"),
+        Row(
+            "host request, 1000 viewers connect / 1000 requests, p99",
+            against("viewers", "requests", "p99"),
+            at_most=1.5,
+        ),
+        Row("host request, 1000 viewers connect, p99", milliseconds(latency("viewers", "p99")), unit="ms"),
+    ]
