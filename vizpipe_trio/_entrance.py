@@ -80,9 +80,11 @@ class Entrance:
         self._overflowed = self._overflowed_elsewhere = 0
         self._refused = 0
 
-    @trio.lowlevel.enable_ki_protection
     def emit(self, event: Event) -> bool:
-        """Queue an event, or count it as dropped. Never blocks or raises, any thread."""
+        """Queue an event, or count it as dropped. Never blocks or raises, any thread.
+
+        Call it under KI protection, so that no Ctrl-C comes between event and count.
+        """
         if get_ident() != self._thread:
             return self._emit_elsewhere(event)
         self._emitted += 1
@@ -98,7 +100,6 @@ class Entrance:
         self._tell_metric()
         return False
 
-    @trio.lowlevel.enable_ki_protection
     def _emit_elsewhere(self, event: Event) -> bool:
         with self._lock:
             self._emitted_elsewhere += 1
@@ -203,6 +204,5 @@ class Entrance:
         self._wakeup = None
 
     def _wake(self) -> None:
-        self._alarm = self.capacity
         if self._wakeup is not None:
             self._wakeup.set()
