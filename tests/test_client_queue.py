@@ -79,6 +79,8 @@ def test_what_is_abandoned_is_missed() -> None:
     client.abandon()
     assert client.take(100) == [b'event: missed\ndata: {"missed":2,"reason":"slow"}\n\n']
     assert (client.offered, client.delivered, client.missed, client.queued) == (3, 1, 2, 0)
+    client.offer(2, batch("d", "e"))
+    assert client.take(100) == [b"<d><e>"]
 
 
 steps = st.one_of(

@@ -204,3 +204,14 @@ async def test_no_write_is_longer_than_64_kib() -> None:
             replayed = await read_chunks(viewer, 500_000)
     assert 32_768 < max(map(len, live)) <= 65_536
     assert 32_768 < max(map(len, replayed)) <= 65_536
+
+
+async def test_page_that_opens_a_new_stream_resumes_by_its_query() -> None:
+    pipe = Pipe()
+    async with serve(make_app(pipe)) as url, watch(url) as first:
+        for _ in range(3):
+            pipe.emit(Event())
+        seen = await last_id(first)
+        await first.frames(2)
+        async with watch(url, "?last_event_id=" + seen.decode()) as viewer:
+            assert [sequence(frame) for frame in await viewer.frames(2)] == [2, 3]

@@ -49,6 +49,7 @@ async def test_one_that_leaves_gets_nothing_more_and_leaves_nothing_behind() -> 
         pipe.emit(Event())
         await wait_all_tasks_blocked()
         assert (subscription.offered, subscription.queued) == (1, 0)
+        assert not subscription._queue
         assert pipe.statistics().clients == 0
         with pytest.raises(trio.ClosedResourceError):
             await anext(subscription)

@@ -123,7 +123,8 @@ def viz_blueprint(
 
     - ``GET /api/viz/events``: the event stream. Filters are query parameters, each of
       which may be repeated: ``op``, ``status``, ``source``, ``actor_type``, ``label``.
-      ``Last-Event-ID`` resumes from the pipe's history.
+      ``Last-Event-ID`` resumes from the pipe's history; a page that has to open a new
+      EventSource, which sends no headers, says ``last_event_id`` in the query.
     - ``GET /api/viz/stats``: `Pipe.statistics` as JSON.
     - ``GET /viz/``: the dashboard.
 
@@ -205,7 +206,9 @@ class _Views:
     def events(self) -> Response:
         """Answer with the event stream, or say why not."""
         try:
-            wanted = parse_filter(pair for pair in request.args.items(multi=True) if pair[0] != "token")
+            wanted = parse_filter(
+                pair for pair in request.args.items(multi=True) if pair[0] not in {"token", "last_event_id"}
+            )
         except FilterError as error:
             return _json(400, {"error": str(error), "allowed": error.allowed})
         if self._pipe.statistics().stopped:
@@ -217,7 +220,7 @@ class _Views:
         stream = EventStream(
             self._pipe,
             filter=wanted,
-            last_event_id=request.headers.get("Last-Event-ID", ""),
+            last_event_id=request.headers.get("Last-Event-ID") or request.args.get("last_event_id", ""),
             heartbeat_interval=self._heartbeat_interval,
         )
         response = _response(_StreamBody(stream, self._places), 200, _STREAM_HEADERS)

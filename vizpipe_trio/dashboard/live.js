@@ -104,6 +104,7 @@ function open() {
     else say("Reconnecting…", "");
   };
   source.onmessage = (message) => {
+    stream.searchParams.set("last_event_id", message.lastEventId); // for a new EventSource
     seenCount += 1;
     show(eventRow(JSON.parse(message.data)));
   };
