@@ -15,6 +15,7 @@ const nothingYet = document.getElementById("nothing-yet");
 let waiting = [];
 let framed = false;
 let paused = false;
+let lastEventId = "";
 // Requests of this page, whose rows stand out. Bounded: a row comes soon or never.
 const mine = new Set();
 
@@ -56,19 +57,18 @@ function say(state, words) {
   connection.textContent = words;
 }
 
-export function startLive(token, resumed = false) {
+export function startLive(token) {
   // Without a token the stream may still be open to this machine: the answer will tell.
   const query = token ? `?${new URLSearchParams({ token })}` : "";
   say("waiting", "connecting…");
-  const source = new EventSource(`/api/viz/events${query}`);
+  // EventSource asks for what it missed when it reconnects by itself; for a new one, the address asks.
+  const asked = new URL(`/api/viz/events${query}`, location.href);
+  if (lastEventId) asked.searchParams.set("last_event_id", lastEventId);
+  const source = new EventSource(asked);
 
-  source.addEventListener("open", () => {
-    say("live", "connected");
-    // EventSource asks for what it missed when it reconnects by itself, but a new one can't.
-    if (resumed) add(missedRow({ missed: null, reason: "history" }));
-    resumed = false;
-  });
+  source.addEventListener("open", () => say("live", "connected"));
   source.addEventListener("message", (message) => {
+    lastEventId = message.lastEventId;
     const event = JSON.parse(message.data);
     add(eventRow(event, mine.has(event.request_id)));
   });
@@ -96,5 +96,5 @@ async function explain(token, query) {
     return;
   }
   say("waiting", status === 0 ? "the app is gone, trying again…" : "no place free, trying again…");
-  setTimeout(() => startLive(token, true), RETRY_MS);
+  setTimeout(() => startLive(token), RETRY_MS);
 }
