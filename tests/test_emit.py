@@ -266,13 +266,100 @@ async def test_an_emit_in_the_middle_of_an_emit_does_not_hang() -> None:
     assert pipe.statistics().queued == 1
 
 
-async def test_an_emit_in_trios_thread_wakes_the_pipe_by_trios_own_way_in() -> None:
-    """A signal handler may interrupt Trio's run loop: there, nothing else is safe."""
+def jobs_for_trio() -> int:
+    return trio.lowlevel.current_statistics().run_sync_soon_queue_size
+
+
+async def test_a_tasks_emit_wakes_the_pipe_without_a_detour() -> None:
     async with open_pipe() as pipe:
         await wait_all_tasks_blocked()
-        before = trio.lowlevel.current_statistics().run_sync_soon_queue_size
+        before = jobs_for_trio()
         pipe.emit(Event())
-        assert trio.lowlevel.current_statistics().run_sync_soon_queue_size == before + 1
+        assert jobs_for_trio() == before
+
+
+@pytest.mark.parametrize("name", [None, 7])
+async def test_an_emit_by_code_whose_module_has_no_proper_name_wakes_the_pipe(name: object) -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            await wait_all_tasks_blocked()
+            exec("emit()", {"__name__": name, "emit": lambda: pipe.emit(Event())})  # noqa: S102
+            with trio.fail_after(5):
+                await anext(subscription)
+
+
+async def test_an_emit_from_deep_down_wakes_the_pipe() -> None:
+    def descend(depth: int) -> bool:
+        return descend(depth - 1) if depth else pipe.emit(Event())
+
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            await wait_all_tasks_blocked()
+            assert descend(300)
+            with trio.fail_after(5):
+                await anext(subscription)
+
+
+class Emitter(trio.abc.Instrument):
+    """Emits in the middle of Trio's work, as a finalizer or a signal handler may."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self.emitted = 0
+        self.detours = 0
+
+    def _emit(self) -> None:
+        if not self.emitted:
+            self.emitted += 1
+            before = jobs_for_trio()
+            self._pipe.emit(Event())
+            self.detours += jobs_for_trio() - before
+
+
+class InRunLoop(Emitter):
+    def before_io_wait(self, timeout: float) -> None:
+        self._emit()
+
+
+class InReschedule(Emitter):
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        self._emit()
+
+
+@pytest.mark.parametrize("kind", [InRunLoop, InReschedule])
+async def test_an_emit_in_the_middle_of_trios_own_work_wakes_the_pipe_by_trios_queue(
+    kind: type[Emitter],
+) -> None:
+    waiter = trio.Event()
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        nursery.start_soon(waiter.wait)
+        with pipe.subscribe() as subscription:
+            await wait_all_tasks_blocked()
+            emitter = kind(pipe)
+            trio.lowlevel.add_instrument(emitter)
+            waiter.set()
+            with trio.fail_after(5):
+                await anext(subscription)
+            trio.lowlevel.remove_instrument(emitter)
+        assert emitter.detours == 1
+
+
+async def test_an_emit_while_trio_cancels_the_pipe_wakes_it_once() -> None:
+    pipe = Pipe()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            await wait_all_tasks_blocked()
+
+            def cancelled(_: object) -> trio.lowlevel.Abort:
+                pipe.emit(Event())
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            # Aborted after the pipe, or before it: Trio's order.
+            nursery.start_soon(trio.lowlevel.wait_task_rescheduled, cancelled)
+            await wait_all_tasks_blocked()
+            scope.cancel()
+    assert pipe.statistics().emitted == 1
 
 
 def test_what_a_metric_raised_does_not_keep_the_emitting_function_alive() -> None:

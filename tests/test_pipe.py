@@ -154,7 +154,7 @@ async def test_a_busy_pipe_empties_its_entrance_and_does_not_wait_longer_than_a_
         with pipe.subscribe() as subscription:
             pipe.emit(Event())
             await wait_all_tasks_blocked()
-            for _ in range(10):
+            for _ in range(14):
                 assert all(pipe.emit(event) for event in numbered(60))
                 await wait_all_tasks_blocked()
             assert trio.current_time() < 1
@@ -457,7 +457,91 @@ async def test_between_turns_the_host_has_the_thread_to_itself(
         start = trio.current_time()
         pipe.emit(Event())
     turns = [round((woken_at[first] - start) * 1000, 3) for first in (0, 10, 20)]
-    assert turns == [0.1, 3.1, 6.1]  # one millisecond each, a third of the time
+    assert turns == [0.1, 2.1, 4.1]  # one millisecond each, half of the time
+
+
+async def test_the_heartbeats_of_many_idle_clients_come_in_turns(
+    autojump_clock: MockClock, unhurried: None
+) -> None:
+    woken_at: list[float] = []
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+
+        async def read(subscription: Subscription) -> None:
+            assert await subscription.receive_bytes() == b": keep-alive\n\n"
+            autojump_clock.jump(0.0001)  # what its write costs
+            woken_at.append(trio.current_time())
+
+        for _ in range(30):
+            subscription = pipe.subscribe()
+            subscription.heartbeat_interval = 15
+            nursery.start_soon(read, subscription)
+        start = trio.current_time()
+    turns = [round((woken_at[first] - start) * 1000, 3) for first in (0, 10, 20)]
+    assert turns == [15_000.1, 15_002.1, 15_004.1]
+
+
+async def test_the_pipe_rests_between_rounds_of_all_clients(
+    autojump_clock: MockClock, unhurried: None
+) -> None:
+    written_at: list[float] = []
+    async with open_pipe(flush_interval=0.05) as pipe, trio.open_nursery() as nursery:
+
+        async def read(subscription: Subscription) -> None:
+            while True:
+                await subscription.receive_bytes()
+                autojump_clock.jump(0.0001)
+                written_at.append(trio.current_time())
+
+        for _ in range(20):
+            nursery.start_soon(read, pipe.subscribe())
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        for _ in range(12):
+            pipe.emit(Event())
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    rounds = [round((written_at[first] - start) * 1000, 1) for first in (0, 20, 40)]
+    # Two turns of a millisecond each, one of rest between them, and then the interval.
+    assert rounds == [0.1, 53.1, 106.1]
+
+
+async def test_writes_grow_while_there_is_too_much_for_small_ones_and_shrink_again(
+    autojump_clock: MockClock, unhurried: None
+) -> None:
+    writes: list[int] = []
+    async with open_pipe(flush_interval=0.03) as pipe, trio.open_nursery() as nursery:
+
+        async def read(subscription: Subscription) -> None:
+            while True:
+                writes.append(len(await subscription.receive_bytes()))
+
+        async def emit(seconds: float, each: int) -> list[int]:
+            writes.clear()
+            end = trio.current_time() + seconds
+            while trio.current_time() < end:
+                for event in numbered(each):
+                    pipe.emit(event)
+                await trio.sleep(0.01)
+            return list(writes)
+
+        nursery.start_soon(read, pipe.subscribe())
+        assert max(await emit(0.09, 200)) <= 65_536  # a burst
+        await trio.sleep(1)
+        assert 131_072 < max(await emit(1, 400)) <= 262_144
+        await trio.sleep(1)
+        assert max(await emit(0.09, 200)) <= 65_536
+        nursery.cancel_scope.cancel()
+
+
+async def test_only_one_task_may_wait_for_a_subscription() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(anext, subscription)
+                await wait_all_tasks_blocked()
+                with pytest.raises(trio.BusyResourceError, match="another task is already waiting"):
+                    await anext(subscription)
+                pipe.emit(Event())
 
 
 async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(

@@ -5,6 +5,7 @@ import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, open_pipe
+from vizpipe_trio._sse import KEEP_ALIVE
 from vizpipe_trio._stream import EventStream
 
 PREAMBLE = b"retry: 2000\n: vizpipe\n\n"
@@ -34,6 +35,52 @@ async def test_silence_is_broken_by_comments(autojump_clock: MockClock) -> None:
             start = trio.current_time()
             assert [await anext(stream) for _ in range(3)] == [b": keep-alive\n\n"] * 3
             assert trio.current_time() - start == pytest.approx(45)
+
+
+async def test_silence_is_broken_by_comments_also_before_the_pipe_runs(autojump_clock: MockClock) -> None:
+    with EventStream(Pipe(), heartbeat_interval=15) as stream:
+        await anext(stream)
+        start = trio.current_time()
+        assert [await anext(stream) for _ in range(2)] == [KEEP_ALIVE] * 2
+        assert trio.current_time() - start == pytest.approx(30)
+
+
+async def test_a_client_whose_filter_lets_nothing_through_gets_comments_while_others_get_events(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+
+        async def emit() -> None:
+            while True:
+                pipe.emit(Event())
+                await trio.sleep(1)
+
+        nursery.start_soon(emit)
+        with EventStream(pipe, filter=lambda event: event.op == "WRITE", heartbeat_interval=15) as stream:
+            await anext(stream)
+            start = trio.current_time()
+            assert [await anext(stream) for _ in range(2)] == [KEEP_ALIVE] * 2
+            assert trio.current_time() - start == pytest.approx(30, abs=0.1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_streams_with_different_intervals_get_each_their_comments(autojump_clock: MockClock) -> None:
+    arrived: list[tuple[float, float]] = []
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        start = trio.current_time()
+
+        async def read(interval: float) -> None:
+            with EventStream(pipe, heartbeat_interval=interval) as stream:
+                async for write in stream:
+                    if write == KEEP_ALIVE:
+                        moment = round(trio.current_time() - start, 3)
+                        arrived.append((interval, moment))
+
+        for interval in (10, 4):
+            nursery.start_soon(read, interval)
+        await trio.sleep(11)
+        nursery.cancel_scope.cancel()
+    assert arrived == [(4, 4.0), (4, 8.0), (10, 10.0)]
 
 
 async def test_a_client_that_comes_back_gets_each_event_once(autojump_clock: MockClock) -> None:

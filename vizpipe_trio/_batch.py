@@ -14,7 +14,7 @@ EventFilter = Callable[[Event], bool]
 
 
 class Batch:
-    """Events with their frames, in order. At least one, and one write's worth at most.
+    """Events with their frames, in order.
 
     Attributes:
         events: The events.
@@ -43,17 +43,16 @@ class Batch:
             return self
         return Batch(self.events[start:stop], self.frames[start:stop])
 
-    def split(self, max_bytes: int) -> list["Batch"]:
-        """Return the same events in batches of at most ``max_bytes``, one event at least."""
-        batches: list[Batch] = []
-        start = size = 0
+    def head(self, max_bytes: int) -> "Batch":
+        """Return as many of the first events as fit ``max_bytes``, one at least."""
+        if self._payload is not None and len(self._payload) <= max_bytes:
+            return self
+        size = 0
         for index, frame in enumerate(self.frames):
             size += len(frame)
-            if size > max_bytes and index > start:
-                batches.append(self.part(start, index))
-                start, size = index, len(frame)
-        batches.append(self.part(start))
-        return batches
+            if size > max_bytes and index:
+                return self.part(0, index)
+        return self
 
     def only(self, wanted: Sequence[bool]) -> "Batch":
         """Return the events for which ``wanted`` is true."""

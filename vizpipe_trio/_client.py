@@ -77,24 +77,23 @@ class ClientQueue:
         self._overload += dropped
 
     def take(self, max_bytes: int) -> list[bytes]:
-        """Return payloads in order: the first, and as many more as fit ``max_bytes``."""
+        """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""
         payloads: list[bytes] = []
-        size = 0
-        while self:
+        room = max_bytes
+        while self and room > 0:
             if not self._items:
                 self._close_gap()
-            item = self._items[0]
-            if isinstance(item, Batch):
-                item = item.part(self._taken_of_first)
-            payload = item.payload()
-            size += len(payload)
-            if payloads and size > max_bytes:
+            first = self._items[0]
+            part = first.part(self._taken_of_first).head(room) if isinstance(first, Batch) else None
+            payload = first.payload() if part is None else part.payload()
+            if payloads and len(payload) > room:
                 break
             payloads.append(payload)
-            self._items.popleft()
-            if isinstance(item, Batch):
-                self._taken_of_first = 0
-                self._deliver(len(item))
+            room -= len(payload)
+            if part is None:
+                self._items.popleft()
+            else:
+                self._take_from_first(len(part))
         return payloads
 
     def take_event(self) -> Event | None:
@@ -103,11 +102,7 @@ class ClientQueue:
             item = self._items[0]
             if isinstance(item, Batch):
                 event = item.events[self._taken_of_first]
-                self._taken_of_first += 1
-                if self._taken_of_first == len(item):
-                    self._items.popleft()
-                    self._taken_of_first = 0
-                self._deliver(1)
+                self._take_from_first(1)
                 return event
             self._items.popleft()
         self._slow = self._overload = 0
@@ -125,7 +120,13 @@ class ClientQueue:
         self._items.clear()
         self._slow = self._overload = 0
 
-    def _deliver(self, count: int) -> None:
+    def _take_from_first(self, count: int) -> None:
+        """Count events of the first batch as delivered, and let go of it after the last one."""
+        first = self._items[0]
+        self._taken_of_first += count
+        if isinstance(first, Batch) and self._taken_of_first == len(first):
+            self._items.popleft()
+            self._taken_of_first = 0
         self.queued -= count
         self.delivered += count
         self._totals.delivered += count

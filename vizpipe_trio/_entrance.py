@@ -7,9 +7,10 @@ told only when it needs to be: ``alarm`` is the fill level at which an emit wake
 the capacity itself while it is awake.
 """
 
+import sys
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from threading import RLock, get_ident
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,9 @@ import trio
 from ._event import Event
 
 DEFAULT_CAPACITY = 1000
+
+DEEPEST_CALL = 100
+"""Frames that are looked at to see who emits: more would take too long."""
 
 
 class DropMetric(Protocol):
@@ -71,10 +75,11 @@ class Entrance:
         self._lock = RLock()
         self._closed = False  # for good
         self._left = False  # by its task, which may come back
+        self._room = self.capacity  # none, once it is closed or left
         self._thread: int | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._alarm = self.capacity
-        self._wakeup: trio.Event | None = None
+        self._sleeper: list[trio.lowlevel.Task] = []  # at most one, and who pops it wakes it
         # Each of the two ways in has counts of its own, since += is not atomic.
         self._emitted = self._emitted_elsewhere = 0
         self._overflowed = self._overflowed_elsewhere = 0
@@ -85,46 +90,44 @@ class Entrance:
 
         Call it under KI protection, so that no Ctrl-C comes between event and count.
         """
-        if get_ident() != self._thread:
-            return self._emit_elsewhere(event)
-        self._emitted += 1
-        waiting = len(self.waiting)
-        if waiting < self._alarm:
-            self.waiting.append(event)
-            return True
-        if waiting < self.capacity:
-            self.waiting.append(event)
-            self._sound_alarm()
-            return True
-        self._overflowed += 1
-        self._tell_metric()
+        waiting = self.waiting
+        if get_ident() == self._thread:
+            self._emitted += 1
+            level = len(waiting)
+            if level < self._alarm:
+                waiting.append(event)
+                return True
+            if level < self.capacity:
+                waiting.append(event)
+                if _is_call_by_a_task(other_than=self._sleeper):
+                    self._alarm = self.capacity
+                    self._wake()
+                else:
+                    self.rouse()
+                return True
+            self._overflowed += 1
+        else:
+            with self._lock:
+                self._emitted_elsewhere += 1
+                level = len(waiting)
+                if level < self._room:
+                    # First the event, then the look at the alarm. rest() does it the other way
+                    # round, so one of the two always sees the other.
+                    waiting.append(event)
+                    if level < self._alarm or self.rouse():
+                        return True
+                    waiting.pop()
+                    self._refused += 1
+                elif self.closed:
+                    self._refused += 1
+                else:
+                    self._overflowed_elsewhere += 1
+        if self._metric is not None:
+            self._tell(self._metric)
         return False
 
-    def _emit_elsewhere(self, event: Event) -> bool:
-        with self._lock:
-            self._emitted_elsewhere += 1
-            waiting = len(self.waiting)
-            if self._closed or self._left:
-                self._refused += 1
-            elif waiting >= self.capacity:
-                self._overflowed_elsewhere += 1
-            else:
-                # First the event, then the look at the alarm. rest() does it the other way
-                # round, so one of the two always sees the other.
-                self.waiting.append(event)
-                if waiting < self._alarm or self._sound_alarm():
-                    return True
-                self.waiting.pop()
-                self._refused += 1
-        self._tell_metric()
-        return False
-
-    def _sound_alarm(self) -> bool:
-        """Have the task woken; say whether Trio is still there to do it.
-
-        Also in Trio's own thread by way of Trio's queue for others: a signal handler or a
-        finalizer may emit in the middle of Trio's own work, where nothing else is safe.
-        """
+    def rouse(self) -> bool:
+        """Have the task's rest ended; say whether Trio is still there to do it. Any thread."""
         self._alarm = self.capacity
         try:
             if self._token is not None:
@@ -133,22 +136,26 @@ class Entrance:
             return False  # Trio crashed, and attend() was never unwound
         return True
 
-    def _tell_metric(self) -> None:
-        if self._metric is not None:
-            try:
-                self._metric.inc()
-            except Exception as error:
-                self._fault("metric.inc() raised", error)
+    def _tell(self, metric: DropMetric) -> None:
+        try:
+            metric.inc()
+        except Exception as error:
+            self._fault("metric.inc() raised", error)
 
     def counts(self) -> Counts:
         """Return the account so far."""
         with self._lock:
             return Counts(
                 emitted=self._emitted + self._emitted_elsewhere,
-                overflowed=self._overflowed + self._overflowed_elsewhere,
+                overflowed=self.overflowed,
                 refused=self._refused,
                 waiting=len(self.waiting),
             )
+
+    @property
+    def overflowed(self) -> int:
+        """Events dropped so far because it was full."""
+        return self._overflowed + self._overflowed_elsewhere
 
     @property
     def closed(self) -> bool:
@@ -162,8 +169,9 @@ class Entrance:
         """
         with self._lock:
             self._closed = True
+            self._room = 0
             self._thread = None
-            self._sound_alarm()
+            self.rouse()
 
     @property
     def attended(self) -> bool:
@@ -179,6 +187,7 @@ class Entrance:
         """
         with self._lock:
             self._left = False
+            self._room = 0 if self._closed else self.capacity
             self._token = trio.lowlevel.current_trio_token()
             self._thread = None if self._closed else get_ident()
         try:
@@ -186,23 +195,49 @@ class Entrance:
         finally:
             with self._lock:
                 self._left = True
+                self._room = 0
                 self._token = self._thread = None
 
     async def rest(self, *, alarm: int, seconds: float) -> None:
-        """Sleep until more than ``alarm`` events wait, it is closed, or time is up.
+        """Sleep until more than ``alarm`` events wait, `rouse` is called, or time is up.
 
         A checkpoint. For the task that attends to it.
         """
-        self._wakeup = trio.Event()
         self._alarm = alarm
         if len(self.waiting) > alarm or self._closed or seconds <= 0:
             await trio.lowlevel.checkpoint()
         else:
+            self._sleeper.append(trio.lowlevel.current_task())
             with trio.move_on_after(seconds):
-                await self._wakeup.wait()
+                await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
         self._alarm = self.capacity
-        self._wakeup = None
+
+    def _stop_sleeping(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
+        self._sleeper.clear()
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _wake(self) -> None:
-        if self._wakeup is not None:
-            self._wakeup.set()
+        with suppress(IndexError):
+            trio.lowlevel.reschedule(self._sleeper.pop())
+
+
+def _is_call_by_a_task(other_than: Sequence[trio.lowlevel.Task]) -> bool:
+    """Whether a task's own code calls, so that it is safe to reschedule another task.
+
+    A finalizer or a signal handler may run, and emit, in the middle of Trio's own work. Then
+    there is a frame of Trio's between here and the task's first, or no task at all, and only
+    Trio's queue for other threads is safe.
+    """
+    try:
+        task = trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    first = getattr(task.coro, "cr_frame", None)
+    frame = sys._getframe(1)
+    for _ in range(DEEPEST_CALL):
+        if frame is first:
+            return task not in other_than
+        if str(frame.f_globals.get("__name__")).startswith("trio._core") or frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False

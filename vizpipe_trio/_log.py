@@ -68,14 +68,14 @@ class Log:
 
     def extend(self, batch: Batch) -> None:
         """Append events whose frames carry the next IDs."""
-        self.head = self.head._replace(events=self.head.events + len(batch))
+        self.head = Place(self.head.events + len(batch), self.head.dropped)
         self.pending += sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
 
     def add_gap(self, dropped: int) -> None:
         """Note that so many events were dropped behind the last one."""
-        self.head = self.head._replace(dropped=self.head.dropped + dropped)
+        self.head = Place(self.head.events, self.head.dropped + dropped)
         if self._gaps and self._gaps[-1][0] == self.head.events:
             self._gaps.pop()
         self._gaps.append(self.head)
@@ -116,6 +116,8 @@ class Log:
 
     def settle(self, place: Place) -> None:
         """Note that all clients were offered what comes before a place."""
+        if place.events == self._offered:
+            return
         self.pending -= sum(map(len, self._frames[self._offered - self._start : place.events - self._start]))
         self._offered = place.events
         excess = min(self._offered, self.head.events - self._keep) - self._start

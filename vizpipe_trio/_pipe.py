@@ -13,7 +13,7 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from itertools import chain
+from itertools import chain, islice
 from time import perf_counter
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
 from ._log import Log, Place
 from ._report import FaultReport
-from ._sse import MAX_WRITE, encode_event, event_frame
+from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
 from ._subscription import Parcel, Subscription
 
 CLIENTS_A_TURN = 10
@@ -41,12 +41,16 @@ PASSES_A_WRITE = 3
 """Times that Trio runs a client's task until its write is done, under Hypercorn: how
 long they take is what a turn costs."""
 
-SHARE = 1 / 3
+SHARE = 1 / 2
 """The share of the thread's time that turns take while events can still gather. The
 rest is the host's."""
 
 LONGEST_REST = 0.01
 """Seconds of rest after a turn at most: a host that is busy makes turns look expensive."""
+
+BUSY_SECONDS = 0.1
+"""How long there must have been more to write than small writes can carry before they grow. A
+single burst is over by then."""
 
 LOG_INTERVAL = 10.0
 """Seconds between two reports of faults."""
@@ -109,10 +113,10 @@ class Pipe:
         client_capacity: How many events may wait for one client, at least 1. Past it the
             client misses events. The default takes a full entrance at once.
         history: How many events are kept for clients that reconnect; 0 for none.
-        flush_interval: While busy, the dispatcher hands out events at most so often, in
-            seconds: one write then carries many. The first event after a pause goes at
-            once. The default is a thirtieth, which the eye takes for continuous; 0 turns
-            it off.
+        flush_interval: While busy, the dispatcher rests so long, in seconds, when every
+            client has been served: one write then carries many events. The first event
+            after a pause goes at once. The default is a thirtieth, which the eye takes for
+            continuous; 0 turns it off.
 
     Raises:
         ValueError: ``client_capacity``, ``history`` or ``flush_interval`` is too small.
@@ -143,6 +147,10 @@ class Pipe:
         # In the order in which they were served last, so the hindmost first.
         self._clients: OrderedDict[Subscription, Served] = OrderedDict()
         self._open = 0
+        # By interval, since when each client waits: those that have been silent for longest first.
+        self._silent: dict[float, OrderedDict[Subscription, float]] = {}
+        self._round_ended = -math.inf
+        self._max_write = MAX_WRITE
         self._totals = Totals()
         self._invalid = 0
         self._broadcast = 0
@@ -175,17 +183,31 @@ class Pipe:
                 for which it raises is filtered out, and that is logged.
         """
         queue = ClientQueue(self._client_capacity, filter, self._totals)
-        subscription = Subscription(queue, self._forget)
+        subscription = Subscription(queue, self._forget, self._fell_silent)
         self._open += 1
         if self._entrance.closed:
             subscription._end()
-        else:
-            self._clients[subscription] = Served(self._log.head, -math.inf)
+            return subscription
+        self._clients[subscription] = Served(self._log.head, self._round_ended)
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
         self._open -= 1
         self._clients.pop(subscription, None)
+        for silent in self._silent.values():
+            silent.pop(subscription, None)
+
+    def _fell_silent(self, subscription: Subscription) -> bool:
+        """Note that a client waits from now on; say whether it will be woken for its heartbeat."""
+        if not self._entrance.attended:
+            return False
+        if subscription.heartbeat_interval < math.inf:
+            silent = self._silent.setdefault(subscription.heartbeat_interval, OrderedDict())
+            if not silent:
+                self._entrance.rouse()  # it may mean to rest for longer
+            silent[subscription] = trio.current_time()
+            silent.move_to_end(subscription)
+        return True
 
     def replay(self, last_event_id: str, filter: EventFilter | None = None) -> Iterator[bytes]:  # noqa: A002
         """Return what the history holds for a client that reconnects; no checkpoint.
@@ -216,8 +238,8 @@ class Pipe:
         # Not a client's account: what is replayed was broadcast before this client came.
         queue = ClientQueue(sys.maxsize, filter, Totals())
         for batch, dropped in stretches:
-            for part in self._select(batch, filter).split(MAX_WRITE):
-                queue.offer(len(part), part)
+            wanted = self._select(batch, filter)
+            queue.offer(len(wanted), wanted)
             queue.overload(dropped)
         replayed = iter(lambda: b"".join(queue.take(MAX_WRITE)), b"")
         return chain((missed.payload() for missed in first), replayed)
@@ -274,45 +296,62 @@ class Pipe:
                 await self._dispatch()
         finally:
             try:
-                while self._serve(math.inf):
+                while self._serve(trio.current_time()):
                     pass
             finally:
                 for client in self._clients:
                     client._end()
                 self._clients.clear()
+                self._silent.clear()
                 self._faults.close()
 
     async def _dispatch(self) -> None:
-        """Serve the clients, the hindmost first, some a turn, while there is anything new."""
+        """Serve the clients in rounds, the hindmost first, some a turn."""
         entrance = self._entrance
-        resume_at = -math.inf
+        half_full = entrance.capacity // 2
+        round_began = resume_at = -math.inf
+        busy_since = trio.current_time()
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
             if self._hindmost() is None and not entrance.waiting:
-                await entrance.rest(alarm=0, seconds=self._faults.due_in())
+                await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), self._heartbeat_in()))
             self._take()
             # A write costs far more than an event in it. As long as the next one would not
             # be half full, let events gather (but not so many that the entrance overflows),
-            # and let the host have most of the time.
-            hindmost = self._hindmost()
+            # and let the host have its share of the time.
             now = trio.current_time()
+            hindmost = self._hindmost()
+            new_round = hindmost is None or hindmost[1].at >= round_began
             pause = 0.0
-            if self._log.pending < MAX_WRITE / 2 and not entrance.waiting and not entrance.closed:
-                served_at = hindmost[1].at if hindmost else now
-                pause = max(served_at + self._flush_interval, resume_at) - now
-            if pause > 0 or hindmost is None:
-                await entrance.rest(alarm=entrance.capacity // 2, seconds=pause)
+            pressed = (
+                entrance.closed
+                or len(entrance.waiting) > half_full
+                or self._log.pending > self._max_write / 2
+            )
+            if not pressed:
+                pause = max(resume_at, self._round_ended + self._flush_interval if new_round else now) - now
+            if pause > 0 or (hindmost is None and self._heartbeat_in() > 0):
+                await entrance.rest(alarm=half_full, seconds=pause)
                 continue
+            if new_round:
+                round_began = now
+                rested = now - self._round_ended > self._flush_interval + BUSY_SECONDS
+                if rested or self._log.pending <= MAX_WRITE / 2:
+                    busy_since = now
+                self._max_write = MAX_BURST if now - busy_since > BUSY_SECONDS else MAX_WRITE
+            brings_events = self._log.pending > 0
             self._serve(now)
             for _ in range(PASSES_A_WRITE):
                 await trio.lowlevel.checkpoint()
-            spent = trio.current_time() - now
-            resume_at = now + spent + min(spent * (1 / SHARE - 1), LONGEST_REST)
+            ended = trio.current_time()
+            if brings_events:
+                self._round_ended = ended  # unless there are more turns to it
+            resume_at = ended + min((ended - now) * (1 / SHARE - 1), LONGEST_REST)
 
     def _serve(self, now: float) -> bool:
         """Offer some clients what is new for them; return False when there is nothing."""
         served = Served(self._log.head, now)
         parcels: dict[tuple[Place, object], Parcel] = {}
-        woken = 0
+        woken = self._send_heartbeats(now)
         until = perf_counter() + TURN_SECONDS
         hindmost = self._hindmost()
         while hindmost is not None:
@@ -327,8 +366,8 @@ class Pipe:
             if client in self._clients:
                 self._clients[client] = served
                 self._clients.move_to_end(client)
-                woken += client._deliver(parcels[key])
-            if woken == CLIENTS_A_TURN or perf_counter() > until:
+                woken += client._deliver(parcels[key], self._max_write)
+            if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return True
             hindmost = self._hindmost()
         return woken > 0
@@ -339,12 +378,35 @@ class Pipe:
             return None if served.place == self._log.head else (client, served)
         return None
 
+    def _send_heartbeats(self, now: float) -> int:
+        """Wake some of the clients that have been silent for long; return how many."""
+        woken = 0
+        for interval, silent in self._silent.items():
+            for client, since in list(islice(silent.items(), CLIENTS_A_TURN)):
+                if since + interval > now or woken == CLIENTS_A_TURN:
+                    break
+                silent[client] = now
+                silent.move_to_end(client)
+                woken += client._wake()
+        return woken
+
+    def _heartbeat_in(self) -> float:
+        """Return in how many seconds a heartbeat is due, or infinity."""
+        now = trio.current_time()
+        due_at = (
+            since + interval
+            for interval, silent in self._silent.items()
+            for since in islice(silent.values(), 1)
+        )
+        return min(due_at, default=math.inf) - now
+
     def _take(self) -> None:
         """Take events from the entrance, up to one write for the hindmost client."""
         hindmost = self._hindmost()
         self._log.settle(hindmost[1].place if hindmost else self._log.head)
-        _, overflowed, _, waiting = self._entrance.counts()
-        end = self._taken + waiting
+        # In this order: what is dropped in between, by a thread, is behind what waits then.
+        overflowed = self._entrance.overflowed
+        end = self._taken + len(self._entrance.waiting)
         if overflowed > self._drops_noted:
             # Events are dropped while the entrance is full, so behind all that waits now.
             self._gaps.append((end, overflowed - self._drops_noted))
@@ -352,7 +414,9 @@ class Pipe:
         until = perf_counter() + TURN_SECONDS
         while True:
             due = self._gaps[0][0] if self._gaps else end
-            self._log.extend(self._encode(due - self._taken, MAX_WRITE - self._log.pending, until))
+            if due > self._taken:
+                room = self._max_write - self._log.pending
+                self._log.extend(self._encode(due - self._taken, room, until))
             if self._taken < due or not self._gaps:
                 break
             self._log.add_gap(self._gaps.popleft()[1])

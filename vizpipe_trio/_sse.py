@@ -12,8 +12,12 @@ import msgspec
 from ._event import Event
 
 MAX_WRITE = 65_536
-"""Bytes in one write at most. A slow client is noticed, and its connection shielded
-by the server, one write at a time."""
+"""Bytes in one write at most. A client is noticed to be slow, and its connection shielded by
+the server, one write at a time."""
+
+MAX_BURST = 262_144
+"""Bytes in one write at most while there is more to write than such writes can carry. A write
+costs the server far more than the bytes in it do."""
 
 MAX_EVENT = 61_440
 """Bytes of one event's JSON at most, so that every frame fits one write."""

@@ -10,7 +10,7 @@ import trio
 
 from ._batch import EventFilter
 from ._pipe import Pipe
-from ._sse import KEEP_ALIVE, missed_frame, preamble
+from ._sse import missed_frame, preamble
 from ._subscription import Subscription
 
 RETRY_MS = 2000
@@ -29,7 +29,7 @@ class EventStream:
     ``last_event_id``, then events as they come, with ``missed`` events where there are
     gaps, and a comment when nothing else was sent for a while. It ends when the pipe
     does. Every step is a checkpoint and may be cancelled; no step waits longer than
-    ``heartbeat_interval``.
+    ``heartbeat_interval``, or a round of its pipe when that is busy.
 
     Args:
         pipe: Where the events come from.
@@ -59,6 +59,7 @@ class EventStream:
         # No checkpoint between these two: each event is in one of them and not in both.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
         self._subscription = self._pipe.subscribe(self._filter)
+        self._subscription.heartbeat_interval = self._heartbeat_interval
         self._prelude = chain([preamble(RETRY_MS)], replay)
         return self
 
@@ -75,12 +76,13 @@ class EventStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._subscription is None:
+        subscription = self._subscription
+        if subscription is None:
             raise RuntimeError("enter the stream first: with stream: ...")
-        if self._subscription.ended:
+        if subscription.ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             if trio.current_time() > self._drained_by:
-                self._subscription.abandon()
+                subscription.abandon()
                 if self._prelude is not None and any(self._prelude):
                     self._prelude = iter([missed_frame("history", None)])
         if self._prelude is not None:
@@ -88,9 +90,8 @@ class EventStream:
             if write := next(self._prelude, b""):
                 return write
             self._prelude = None
+        await subscription.until_ready()  # and not receive_bytes(): see Subscription
         try:
-            with trio.move_on_after(self._heartbeat_interval):
-                return await self._subscription.receive_bytes()
+            return subscription.take_bytes()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
-        return KEEP_ALIVE

@@ -1,6 +1,7 @@
 """One client of a pipe: a task's way to its queue."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,7 @@ from ._batch import Batch, EventFilter
 from ._client import ClientQueue
 from ._event import Event
 from ._filter import FieldFilter
-from ._sse import MAX_WRITE
+from ._sse import KEEP_ALIVE, MAX_WRITE
 
 Parcel = list[tuple[int, Batch, int]]
 """What a client is handed in one go. In order: how many events were broadcast, those of
@@ -24,28 +25,40 @@ class Subscription:
     Made by `Pipe.subscribe`. Registered from the start; leaving the ``with`` block
     (or `close`) takes it off. Iterating gives each event that is broadcast after it
     was made, in order, and ends when the pipe ends and the queue is empty. Cancelling
-    the iteration loses nothing: it can be taken up again.
+    the iteration loses nothing: it can be taken up again. One task at a time may wait.
 
     ``offered == delivered + missed + filtered + queued`` at any moment.
+
+    Attributes:
+        heartbeat_interval: Seconds of silence after which `receive_bytes` returns a comment.
+            Infinite unless you set it.
     """
 
-    def __init__(self, queue: ClientQueue, leave: Callable[["Subscription"], None]) -> None:
+    # A client waits in as few objects as can be, since each wait makes them anew: with thousands
+    # of clients, their number decides how often a garbage collection stops the whole process.
+
+    def __init__(
+        self,
+        queue: ClientQueue,
+        leave: Callable[["Subscription"], None],
+        fell_silent: Callable[["Subscription"], bool],
+    ) -> None:
+        self.heartbeat_interval: float = math.inf
         self._queue = queue
         self._leave = leave
-        self._readers = trio.lowlevel.ParkingLot()
+        self._fell_silent = fell_silent
+        self._reader: trio.lowlevel.Task | None = None  # while it waits
         self._token: trio.lowlevel.TrioToken | None = None  # of those who wait
+        self._max_write = MAX_WRITE
         self._ended = False
         self._closed = False
+        # The same for clients that share the work; none of the host's code runs to compare it.
+        self._filter_key = queue.filter if type(queue.filter) is FieldFilter else id(queue.filter)
 
     @property
     def filter(self) -> EventFilter | None:
         """Which events it wants; None for all."""
         return self._queue.filter
-
-    @property
-    def _filter_key(self) -> object:
-        """What is the same for clients that share the work; none of the host's code runs."""
-        return self.filter if type(self.filter) is FieldFilter else id(self.filter)
 
     @property
     def offered(self) -> int:
@@ -96,7 +109,7 @@ class Subscription:
             self._closed = True
             self._leave(self)
             self._queue.clear()
-            self._readers.unpark_all()
+            self._wake()
 
     def __aiter__(self) -> Self:
         return self
@@ -106,31 +119,75 @@ class Subscription:
 
         Raises:
             StopAsyncIteration: The pipe has ended, and all that was queued is taken.
+            trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
         """
         while True:
-            await self._wait()
+            await self.until_ready()
             event = self._queue.take_event()
             if event is not None:
                 return event
+            self._check_open()
             if self._ended:
                 raise StopAsyncIteration
 
-    async def receive_bytes(self, max_bytes: int = MAX_WRITE) -> bytes:
-        """Return what is queued as frames of an event stream; a checkpoint.
+    async def receive_bytes(self, max_bytes: int | None = None) -> bytes:
+        """Return what is queued as frames of an event stream, for one write; a checkpoint.
 
-        At most ``max_bytes``, but always one batch of events. Gaps are in their place
-        as ``missed`` events. Shares its bytes with other clients where it can.
+        Gaps are in their place as ``missed`` events. Shares its bytes with other clients
+        where it can. When nothing came for ``heartbeat_interval``, it is a comment.
+
+        Args:
+            max_bytes: How much at most, but always one event. By default what its pipe finds
+                right: 64 KiB, or up to 256 KiB while that has too much to write.
 
         Raises:
             trio.EndOfChannel: The pipe has ended, and all that was queued is taken.
+            trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
         """
-        await self._wait()
-        payloads = self._queue.take(max_bytes)
-        if not payloads:
+        await self.until_ready()
+        return self.take_bytes(max_bytes)
+
+    def take_bytes(self, max_bytes: int | None = None) -> bytes:
+        """Do what `receive_bytes` does once it is ready; no checkpoint."""
+        payloads = self._queue.take(max_bytes or self._max_write)
+        if payloads:
+            return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+        self._check_open()
+        if self._ended:
             raise trio.EndOfChannel
-        return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+        return KEEP_ALIVE
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to take yet."""
+        return not (self._queue or self._ended or self._closed)
+
+    def until_ready(self) -> Awaitable[object]:
+        """Return what to await until there is something to take, or a heartbeat is due; a checkpoint."""
+        self._token = trio.lowlevel.current_trio_token()  # before the look, as in Entrance.rest
+        if not self.idle:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, in one object less
+        if self._reader is not None:
+            raise trio.BusyResourceError("another task is already waiting for this subscription")
+        self._reader = trio.lowlevel.current_task()
+        parked = trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - as above
+        if self._fell_silent(self):
+            return parked
+        return self._until_heartbeat(parked)
+
+    async def _until_heartbeat(self, parked: Awaitable[object]) -> None:
+        with trio.move_on_after(self.heartbeat_interval):
+            await parked
+
+    def _stop_waiting(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this subscription was closed")
 
     @property
     def ended(self) -> bool:
@@ -141,34 +198,30 @@ class Subscription:
         """Give up what is queued: count it as missed. No checkpoint."""
         self._queue.abandon()
 
-    async def _wait(self) -> None:
-        """Wait until there is something to take, or the end; a checkpoint."""
-        self._token = trio.lowlevel.current_trio_token()  # before the look, as in Entrance.rest
-        if self._queue or self._ended or self._closed:
-            await trio.lowlevel.checkpoint()
-        while not (self._queue or self._ended or self._closed):
-            await self._readers.park()
-        if self._closed:
-            raise trio.ClosedResourceError("this subscription was closed")
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave the task asleep
+    def _wake(self) -> bool:
+        """Wake the task that waits, in Trio's thread; say whether there is one."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            trio.lowlevel.reschedule(reader)
+        return reader is not None
 
-    def _deliver(self, parcel: Parcel) -> bool:
+    def _deliver(self, parcel: Parcel, max_write: int) -> bool:
         """Queue what the pipe hands out, and say whether that woke a task; for the pipe."""
+        self._max_write = max_write
         for offered, batch, dropped in parcel:
             self._queue.offer(offered, batch)
             self._queue.overload(dropped)
-        if self._queue and self._readers:
-            self._readers.unpark_all()
-            return True
-        return False
+        return bool(self._queue) and self._wake()
 
     def _end(self) -> None:
         """Let iterations end once what is queued is taken; for the pipe, in Trio's thread."""
         self._ended = True
-        self._readers.unpark_all()
+        self._wake()
 
     def _end_soon(self) -> None:
         """Do the same from anywhere."""
         self._ended = True
         if self._token is not None:
             with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._readers.unpark_all)
+                self._token.run_sync_soon(self._wake)
