@@ -47,6 +47,13 @@ def test_without_its_extra_the_blueprint_says_what_to_install() -> None:
     )
 
 
+def test_without_its_extra_the_server_says_what_to_install() -> None:
+    outcome = python("import sys; sys.modules['hypercorn'] = None; import vizpipe_trio.hypercorn")
+    assert outcome.stderr.endswith(
+        "ImportError: vizpipe_trio.hypercorn needs Hypercorn: pip install 'vizpipe-trio[quart]'\n"
+    )
+
+
 def snippets(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 

@@ -4,15 +4,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import AsyncIterator
 from functools import partial
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType]
 
 from vizpipe_trio import Pipe
+from vizpipe_trio.hypercorn import StreamConfig, serve
 
 from .app import create_app
 from .options import from_command_line
@@ -43,16 +41,10 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def shutdown(signals: AsyncIterator[int], pipe: Pipe, traffic: trio.CancelScope) -> None:
-    """Wait for Ctrl-C, then end everything that would keep the server from ending."""
+async def stop_traffic(signals: AsyncIterator[int], traffic: trio.CancelScope) -> None:
+    """Wait for Ctrl-C; then the server ends the rest."""
     await anext(signals)
     traffic.cancel()
-    pipe.stop()
-    # Hypercorn's Trio worker shields its sends from cancellation, so a client that has stopped reading
-    # would hold up the exit for as long as it likes.
-    deadline = threading.Timer(GRACE + 1, os._exit, [0])
-    deadline.daemon = True
-    deadline.start()
 
 
 async def send_traffic(address: str, rate: float) -> None:
@@ -66,7 +58,7 @@ async def send_traffic(address: str, rate: float) -> None:
 async def run(listener: socket.socket, token: str, rate: float | None) -> None:
     """Serve until SIGINT or SIGTERM."""
     pipe, traffic = Pipe(), trio.CancelScope()
-    config = Config()
+    config = StreamConfig()
     config.graceful_timeout = GRACE
     config.loglevel = "WARNING"  # it would announce an address without the token
     address = address_of(listener)
@@ -74,8 +66,8 @@ async def run(listener: socket.socket, token: str, rate: float | None) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         app = create_app(pipe, token=token)
         async with trio.open_nursery() as nursery:
-            trigger = partial(shutdown, signals, pipe, traffic)
-            await nursery.start(partial(serve, app, config, shutdown_trigger=trigger))
+            trigger = partial(stop_traffic, signals, traffic)
+            await nursery.start(partial(serve, app, config, pipe, shutdown_trigger=trigger))
             print(f"Search:     {address}/?token={token}")
             print(f"Dashboard:  {address}/viz/?token={token}")
             print(f"Stream:     curl -N '{address}/api/viz/events?token={token}'")
