@@ -24,6 +24,7 @@ from typing import Any
 from .quantiles import quantiles
 
 MARK = b"~" * 16  # as in events.py
+GAP_MARK = b"v"  # as in events.py
 _OVERLAP = len(MARK) - 1
 _WINDOW = 29_000
 """Bytes that are searched in one go: in more than 30,000, CPython takes an algorithm that is
@@ -169,31 +170,45 @@ class Load:
         buffer = self._buffer
         # What lies across two receives is in their seam, and across two windows in both.
         # Nothing is counted twice, since each of these is shorter than two marks.
-        seam = connection.tail[-_OVERLAP:] + buffer[: min(_OVERLAP, size)]
-        events = seam.count(MARK)
-        for start in range(0, size, _WINDOW):
-            events += buffer.count(MARK, start, min(start + _WINDOW + _OVERLAP, size))
-        connection.events += events
+        seam, old = connection.tail + buffer[: min(_TAIL, size)], len(connection.tail)
+        connection.events += seam.count(MARK, max(old - _OVERLAP, 0), old + _OVERLAP)
+        connection.events += self._marks(size)
         if connection is self._first:
             self._first_writes += buffer.count(_WRITE_END, 0, size)
-        if self._how == "audit":
-            self._read_told(connection.tail + buffer[:size], len(connection.tail))
-        connection.tail = (connection.tail + buffer[max(size - _TAIL, 0) : size])[-_TAIL:]
+        if self._how == "audit" and (GAP_MARK in seam or buffer.find(GAP_MARK, 0, size) >= 0):
+            self._read_told(seam, old, size)
+        connection.tail = bytes(buffer[size - _TAIL : size]) if size >= _TAIL else seam[-_TAIL:]
+
+    def _marks(self, size: int) -> int:
+        """Return how many marks are in what was received."""
+        count = self._buffer.count
+        return sum(
+            count(MARK, start, min(start + _WINDOW + _OVERLAP, size)) for start in range(0, size, _WINDOW)
+        )
+
+    def _read_told(self, seam: bytes, old: int, size: int) -> None:
+        """Read what was missed: what begins before this receive, and what is whole in it."""
+        for match in _TOLD.finditer(seam):
+            if match.start() < old < match.end():
+                self._told += int(match[1])
+        place = self._buffer.find(GAP_MARK, 0, size)
+        while place >= 0:
+            # The mark is the second letter.
+            told = _TOLD.match(self._buffer, place - 1, size) if place else None
+            if told:
+                self._told += int(told[1])
+            place = self._buffer.find(GAP_MARK, place + 1, size)
 
     def _read_ages(self, connection: Connection, size: int) -> None:
         now = time.monotonic_ns()
+        old = len(connection.tail)
         data = connection.tail + self._buffer[:size]
         for match in _AGE.finditer(data):
-            if match.end() > len(connection.tail):
+            if match.end() > old:
                 self._ages.append(now - int(match[1]))
                 connection.events += 1
-        self._read_told(data, len(connection.tail))
+        self._read_told(data[: old + _TAIL], old, size)
         connection.tail = data[-_TAIL:]
-
-    def _read_told(self, data: bytes, old: int) -> None:
-        """Read what was missed, but for what lay whole in the first, old bytes."""
-        if b"event: missed" in data:
-            self._told += sum(int(match[1]) for match in _TOLD.finditer(data) if match.end() > old)
 
     def _snapshot(self) -> None:
         first = self._first

@@ -56,6 +56,11 @@ def bare(batch_size: int) -> Server:
     return python_server("bare", str(batch_size))
 
 
+def stack(batch_size: int) -> Server:
+    """Start Quart-Trio on Hypercorn with nothing to do but to write."""
+    return python_server("stack", str(batch_size))
+
+
 def waiting(how: str) -> Server:
     """Start a server whose streams only wait, on ``hypercorn`` alone or with ``quart``."""
     return python_server("waiting", how)

@@ -15,8 +15,8 @@ class Plan:
         bursts: Bursts of calls that are timed, and single calls.
         lone_events: Events that are sent alone.
         idle_viewers: Viewers whose memory is measured.
-        climb: Whether the offered rates that saturate a server begin low, and the peer that no
-            target asks for is measured too.
+        climb: Whether the offered rates that saturate a server begin low and end in fine steps,
+            and what no target asks for is measured too.
         most_viewers: Over how many viewers a given number of deliveries is spread at most.
     """
 
@@ -35,7 +35,7 @@ FULL = Plan(
     repetitions=3,
     warm=0.6,
     window=2.0,
-    host_window=6.0,
+    host_window=5.0,
     bursts=50,
     lone_events=100,
     idle_viewers=1000,
@@ -44,8 +44,8 @@ FULL = Plan(
 )
 QUICK = Plan(
     repetitions=1,
-    warm=0.3,
-    window=0.8,
+    warm=0.25,
+    window=0.6,
     host_window=2.0,
     bursts=15,
     lone_events=20,

@@ -23,14 +23,16 @@ def draw(raw: dict[str, list[Any]]) -> Path:
     fanout = raw["fanout"]
     names = [name for name in ("one write", "sse-starlette", "better-sse", "ours") if name in fanout[0]]
     values = [median(saturated(once[name])["delivered"] for once in fanout) for name in names]
-    names.append("bare limit")
-    values.append(median(once["bare"]["delivered"] for once in fanout))
+    for name in ("stack", "bare"):
+        names.append(name)
+        values.append(median(once[name]["delivered"] for once in fanout))
     labels = {
         "one write": "Quart-Trio,\none write per event",
         "ours": "vizpipe-trio",
-        "bare limit": "bare socket.send",
+        "stack": "the stack with\nnothing to do",
+        "bare": "bare socket.send",
     }
-    colours = {"ours": _OURS, "bare limit": _LIMIT}
+    colours = {"ours": _OURS, "stack": _LIMIT, "bare": _LIMIT}
     bars = left.barh(
         [labels.get(name, name) for name in names], values, color=[colours.get(n, _PEER) for n in names]
     )

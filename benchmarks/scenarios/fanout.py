@@ -1,8 +1,10 @@
 """A hundred viewers: how much a server can deliver, what it loses, what a usual rate costs.
 
 Saturation is searched by a ladder: the offered rate is doubled until the delivered rate grows
-no more, and the best window counts. Later repetitions begin one rung below where the first
-one found the best; a quick run begins where a machine of today saturates.
+no more, then quarters of a step above the best are tried, and the best window counts. Later
+repetitions begin below where the first one found the best, and go in quarters of a step; a quick
+run begins where a machine of today saturates. The steps are fine since a server that is offered
+more than it can deliver delivers less: to make the events takes the same core.
 """
 
 import time
@@ -17,6 +19,7 @@ from benchmarks.rows import Row
 VIEWERS = 100
 USUAL_RATE = 100
 NO_LOSS_RATE = 10_000
+FINE_STEP = 2**0.25
 GROWTH = 1.05
 """Less than this from one rung to the next is no growth."""
 
@@ -24,7 +27,7 @@ Raw = dict[str, Any]
 
 FIRST_RUNGS = {
     "one write": 50,
-    "ours": 2500,
+    "ours": 5000,
     "sse-starlette": 50,
     "sse-starlette, lean": 200,
     "better-sse": 400,
@@ -38,7 +41,7 @@ def measure(plan: Plan, earlier: list[Raw]) -> Raw:
         "one write": peers.one_write,
         "ours": peers.ours,
         "sse-starlette": peers.starlette,
-        "sse-starlette, lean": peers.lean_starlette if plan.climb else None,
+        "sse-starlette, lean": peers.lean_starlette if plan.climb and not earlier else None,
         "better-sse": peers.better_sse(),
     }
     raw: Raw = {}
@@ -53,24 +56,32 @@ def measure(plan: Plan, earlier: list[Raw]) -> Raw:
             if name == "ours":
                 load.read("audit")
                 raw["no loss"] = rung(plan, server, load, NO_LOSS_RATE, 2 * plan.window)
-            raw[name]["ladder"] = climb(
-                plan, server, load, first_rung(plan, name, earlier), audit=name == "ours"
-            )
+            raw[name]["ladder"] = climb(plan, name, server, load, earlier)
     batch_size = max(round(saturated(raw["ours"])["events_a_write"]), 1)
-    raw["bare"] = bare(plan, batch_size, "discard")
-    raw["bare, counted"] = bare(plan, batch_size, "count")
+    raw["bare"] = limit(plan, peers.bare(batch_size), batch_size, "discard")
+    raw["bare, counted"] = limit(plan, peers.bare(batch_size), batch_size, "count")
+    raw["stack"] = limit(plan, peers.stack(batch_size), batch_size, "discard")
     return raw
 
 
-def first_rung(plan: Plan, name: str, earlier: list[Raw]) -> float:
-    """Return the rate at which a server's ladder begins."""
+def climb(plan: Plan, name: str, server: Server, load: Load, earlier: list[Raw]) -> list[Raw]:
+    """Return all rungs of a server's ladder."""
+    audit = name == "ours"
     if earlier:
-        return float(saturated(earlier[0][name])["rate"] / 2)
-    return FIRST_RUNGS[name] * (1 if plan.climb else QUICK_FIRST_RUNG)
+        return steps(
+            plan, server, load, saturated(earlier[0][name])["rate"] / FINE_STEP, FINE_STEP, audit=audit
+        )
+    first = FIRST_RUNGS[name] * (1 if plan.climb else QUICK_FIRST_RUNG)
+    rungs = steps(plan, server, load, first, 2, audit=audit)
+    if not plan.climb:
+        return rungs
+    best = saturated({"ladder": rungs})["rate"]
+    finer = [rung(plan, server, load, best * FINE_STEP**step, plan.window, audit=audit) for step in (1, 2)]
+    return [*rungs, *finer]
 
 
-def climb(plan: Plan, server: Server, load: Load, rate: float, *, audit: bool) -> list[Raw]:
-    """Return all rungs of the ladder, the last of them without growth."""
+def steps(plan: Plan, server: Server, load: Load, rate: float, factor: float, *, audit: bool) -> list[Raw]:
+    """Return the rungs from a rate upwards, the last of them without growth."""
     rungs: list[Raw] = []
     best = 0.0
     while True:
@@ -78,7 +89,7 @@ def climb(plan: Plan, server: Server, load: Load, rate: float, *, audit: bool) -
         if rungs[-1]["delivered"] < GROWTH * best:
             return rungs
         best = max(best, rungs[-1]["delivered"])
-        rate *= 2
+        rate *= factor
 
 
 def rung(plan: Plan, server: Server, load: Load, rate: float, window: float, *, audit: bool = True) -> Raw:
@@ -117,16 +128,17 @@ def watch(server: Server, load: Load, window: float) -> Raw:
     }
 
 
-def bare(plan: Plan, batch_size: int, how: str) -> Raw:
-    """Measure the bare limit with batches of the size that ours had."""
-    with peers.bare(batch_size) as server, Load(server) as load:
+def limit(plan: Plan, below: Server, batch_size: int, how: str) -> Raw:
+    """Measure what is below us, with batches of the size that ours had."""
+    with below as server, Load(server) as load:
+        event_bytes = server.get("/counts")["batch_bytes"] / batch_size
         load.connect(VIEWERS)
         load.read(how)
-        server.start(0, plan.warm + plan.window)
+        server.start(1, plan.warm + plan.window)
+        if below.name == "stack":
+            server.get("/write")
         time.sleep(plan.warm / 2)
         measured = watch(server, load, plan.window)
-        emitted = server.wait_until_quiet()["emitted"]
-        event_bytes = load.wait_until_drained()["bytes"] / (emitted * VIEWERS)
     return {**measured, "batch_size": batch_size, "delivered": measured["bytes"] / event_bytes}
 
 
@@ -156,8 +168,8 @@ def rows(repetitions: list[Raw]) -> list[Row]:
         return [saturated(raw[name])["delivered"] for raw in repetitions if name in raw]
 
     def against(name: str) -> list[float]:
-        peer = delivered(name)
-        return [ours / theirs for ours, theirs in zip(delivered("ours"), peer, strict=True)] if peer else []
+        # A peer that no target asks for is measured once.
+        return [ours / theirs for ours, theirs in zip(delivered("ours"), delivered(name), strict=False)]
 
     best = [saturated(raw["ours"]) for raw in repetitions]
     bare_limit = [raw["bare"]["delivered"] for raw in repetitions]
@@ -174,6 +186,17 @@ def rows(repetitions: list[Raw]) -> list[Row]:
             "delivered events/s, 100 viewers / the same, with a client that counts",
             [
                 ours / raw["bare, counted"]["delivered"]
+                for ours, raw in zip(delivered("ours"), repetitions, strict=True)
+            ],
+        ),
+        Row(
+            "Quart-Trio and Hypercorn with nothing of ours / bare socket.send",
+            [raw["stack"]["delivered"] / raw["bare"]["delivered"] for raw in repetitions],
+        ),
+        Row(
+            "delivered events/s, 100 viewers / Quart-Trio and Hypercorn with nothing of ours",
+            [
+                ours / raw["stack"]["delivered"]
                 for ours, raw in zip(delivered("ours"), repetitions, strict=True)
             ],
         ),

@@ -9,11 +9,10 @@ import socket
 import sys
 import time
 from itertools import cycle
+from statistics import mean
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
-
-from benchmarks.events import COUNT, make_templates, request_id
+from benchmarks.events import make_batches
 
 from . import BACKLOG, EVENTS, Emission, announce
 
@@ -22,21 +21,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
 def main() -> None:
     batch_size = int(sys.argv[1])
-    frames = [
-        b"id: 7c1e9fa2-%d\ndata: %b\n\n"
-        % (
-            number,
-            msgspec.json.encode(
-                {"ts": "2026-01-01T00:00:00.000000Z", "request_id": request_id(number), **template}
-            ),
-        )
-        for number, template in enumerate(make_templates())
-    ]
-    # As many different batches as there are events, so that no cache is flattered.
-    batches = [
-        b"".join(frames[(first + index) % COUNT] for index in range(batch_size))
-        for first in range(0, COUNT, 8)
-    ]
+    batches = make_batches(batch_size)
     viewers: list[socket.socket] = []
     emission = Emission()
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
@@ -49,7 +34,7 @@ def main() -> None:
             connection.sendall(HEAD)
             viewers.append(connection)
             continue
-        connection.sendall(HEAD + json.dumps(emission.counts()).encode())
+        connection.sendall(HEAD + json.dumps(emission.counts(batch_bytes=mean(map(len, batches)))).encode())
         connection.close()
         if target.path == "/start":
             send(viewers, batches, batch_size, float(parse_qs(target.query)["seconds"][0]), emission)

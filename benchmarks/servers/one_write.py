@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 import trio
-from quart import Response
 from quart_trio import QuartTrio
 
 from benchmarks.events import COUNT, make_templates, request_id
 
-from . import EVENTS, Emission
-from .on_trio import add_control, serve
+from . import Emission
+from .on_trio import add_control, add_stream, serve
 
 CAPACITY = 1024
 
@@ -28,12 +27,6 @@ def main() -> None:
     app = QuartTrio(__name__)
     viewers: set[trio.MemorySendChannel[dict[str, Any]]] = set()
     dropped = 0
-
-    @app.get(EVENTS)
-    async def events() -> Response:  # noqa: ASYNC124 - the framework's interface
-        response = Response(stream(), content_type="text/event-stream")
-        response.timeout = None
-        return response
 
     async def stream() -> AsyncGenerator[bytes]:
         send, receive = trio.open_memory_channel[dict[str, Any]](CAPACITY)
@@ -54,6 +47,7 @@ def main() -> None:
             except trio.WouldBlock:
                 dropped += 1
 
+    add_stream(app, stream)
     add_control(app, Emission(), emit, lambda: {"missed": dropped})
     serve(app)
 

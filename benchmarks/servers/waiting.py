@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import trio
-from quart import Response
 from quart_trio import QuartTrio
 
 from . import EVENTS, Emission
-from .on_trio import add_control, serve
+from .on_trio import add_control, add_stream, serve
 
 _WELCOME = b": welcome\n\n"
 
@@ -20,16 +19,11 @@ _WELCOME = b": welcome\n\n"
 def quart_app() -> QuartTrio:
     app = QuartTrio(__name__)
 
-    @app.get(EVENTS)
-    async def events() -> Response:  # noqa: ASYNC124 - the framework's interface
-        response = Response(stream(), content_type="text/event-stream")
-        response.timeout = None
-        return response
-
     async def stream() -> AsyncGenerator[bytes]:
         yield _WELCOME
         await trio.sleep_forever()
 
+    add_stream(app, stream)
     add_control(app, Emission(), lambda number: None)
     return app
 
