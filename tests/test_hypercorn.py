@@ -252,8 +252,9 @@ async def test_a_system_without_the_limit_is_told_of_at_the_start(monkeypatch: p
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"client_timeout": 0.5}, "client_timeout must be at least 1 second, not 0.5"),
-        ({"client_timeout": float("nan")}, "client_timeout must be at least 1 second, not nan"),
+        ({"client_timeout": 0.5}, "client_timeout must be 1 to 86400 seconds, not 0.5"),
+        ({"client_timeout": float("inf")}, "client_timeout must be 1 to 86400 seconds, not inf"),
+        ({"client_timeout": float("nan")}, "client_timeout must be 1 to 86400 seconds, not nan"),
         ({"graceful_timeout": -1}, "graceful_timeout must be 0 or more seconds, not -1"),
     ],
 )

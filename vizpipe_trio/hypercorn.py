@@ -49,6 +49,9 @@ CLIENT_TIMEOUT = 30.0
 """Seconds. Not much less: the kernel also resets clients that read, but very slowly. As a rule, a
 client has to read its receive buffer, commonly 128 KiB, once in that time."""
 
+LONGEST_CLIENT_TIMEOUT = 86_400
+"""Seconds: a day. The kernel's own limits are not much longer."""
+
 GRACEFUL_TIMEOUT = 3.0
 """Seconds: Hypercorn's own default."""
 
@@ -80,12 +83,12 @@ class StreamGuard:
     Args:
         app: An ASGI app that knows about lifespan.
         pipe: The pipe whose streams the app serves. The app runs it.
-        client_timeout: Seconds, at least 1. Shorter than 30 also hurts clients that are slow
-            and alive.
+        client_timeout: Seconds, from 1 to 86,400. Shorter than 30 also hurts clients that are
+            slow and alive.
         graceful_timeout: What Hypercorn's setting of this name is, in seconds.
 
     Raises:
-        ValueError: A time-out is too small.
+        ValueError: A time-out is out of its range.
     """
 
     def __init__(
@@ -96,8 +99,8 @@ class StreamGuard:
         client_timeout: float = CLIENT_TIMEOUT,
         graceful_timeout: float = GRACEFUL_TIMEOUT,
     ) -> None:
-        if not client_timeout >= 1:
-            raise ValueError(f"client_timeout must be at least 1 second, not {client_timeout}")
+        if not 1 <= client_timeout <= LONGEST_CLIENT_TIMEOUT:
+            raise ValueError(f"client_timeout must be 1 to 86400 seconds, not {client_timeout}")
         if not graceful_timeout >= 0:
             raise ValueError(f"graceful_timeout must be 0 or more seconds, not {graceful_timeout}")
         self._app = app
@@ -223,7 +226,7 @@ async def serve(
         task_status: Told the addresses, once it listens.
 
     Raises:
-        ValueError: ``client_timeout`` is too small.
+        ValueError: ``client_timeout`` is out of its range.
     """
     guard = StreamGuard(app, pipe, client_timeout=client_timeout, graceful_timeout=config.graceful_timeout)
 
