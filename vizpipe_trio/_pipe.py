@@ -12,7 +12,7 @@ import math
 import sys
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import chain, islice
 from time import perf_counter
 from typing import NamedTuple
@@ -54,6 +54,13 @@ single burst is over by then."""
 
 LOG_INTERVAL = 10.0
 """Seconds between two reports of faults."""
+
+FAULT_PAUSE = 0.1
+"""Seconds until the dispatcher goes on after a fault of its own: one that lasts must not take
+the thread. Meanwhile events wait at the entrance, or are dropped there and counted."""
+
+LAST_ATTEMPTS = 3
+"""Faults after which a dispatcher that is to stop gives up handing out what is queued."""
 
 
 class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +147,7 @@ class Pipe:
             raise ValueError(f"flush_interval must be 0 or more seconds, not {flush_interval}")
         logger = logger or logging.getLogger("vizpipe_trio")
         self._faults = FaultReport(logger, trio.current_time, LOG_INTERVAL)
-        self._entrance = Entrance(capacity, metric, self._faults.note)
+        self._entrance = Entrance(capacity, metric, self._faults)
         self._log = Log(history)
         self._client_capacity = client_capacity
         self._flush_interval = flush_interval
@@ -283,7 +290,8 @@ class Pipe:
 
         After `stop` it hands out what is queued, ends every subscription, and returns.
         Cancelling it ends them at once; what was queued stays, and what is emitted is
-        dropped, until the pipe is run again.
+        dropped, until the pipe is run again. No fault in here ends it, and with it your
+        nursery: it is logged, what was lost is counted, and the run goes on.
 
         Raises:
             RuntimeError: The pipe is already running.
@@ -295,17 +303,38 @@ class Pipe:
                 task_status.started()
                 await self._dispatch()
         finally:
-            try:
-                while self._serve(trio.current_time()):
-                    pass
-            finally:
-                for client in self._clients:
-                    client._end()
-                self._clients.clear()
-                self._silent.clear()
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """Hand out what was taken already, and end every subscription."""
+        try:
+            while self._serve(trio.current_time()):
+                pass
+        except Exception as error:
+            self._faults.note_own("what was left could not be handed out", error)
+        finally:
+            for client in list(self._clients):
+                self._dismiss(client)
+            self._silent.clear()
+            with suppress(Exception):  # a clock, say: there is nobody left to tell
                 self._faults.close()
 
     async def _dispatch(self) -> None:
+        """Serve the clients until there is nothing more to do, whatever goes wrong."""
+        attempts = LAST_ATTEMPTS
+        while attempts:
+            try:
+                await self._take_turns()
+            except Exception as error:
+                self._faults.note_own("the dispatcher failed, and goes on", error)
+            else:
+                return
+            attempts -= self._entrance.closed
+            with suppress(Exception):
+                self._faults.flush()
+            await trio.sleep(FAULT_PAUSE)
+
+    async def _take_turns(self) -> None:
         """Serve the clients in rounds, the hindmost first, some a turn."""
         entrance = self._entrance
         half_full = entrance.capacity // 2
@@ -356,21 +385,47 @@ class Pipe:
         hindmost = self._hindmost()
         while hindmost is not None:
             client, (place, _) = hindmost
+            due = client.offered + served.place.events - place.events
             key = place, client._filter_key
-            if key not in parcels:
-                parcels[key] = [
-                    (len(batch), self._select(batch, client.filter), dropped)
-                    for batch, dropped in self._log.since(place)
-                ]
-            # Before it is woken, and only if its own filter has not just closed it.
-            if client in self._clients:
-                self._clients[client] = served
-                self._clients.move_to_end(client)
-                woken += client._deliver(parcels[key], self._max_write)
+            try:
+                if key not in parcels:
+                    parcels[key] = [
+                        (len(batch), self._select(batch, client.filter), dropped)
+                        for batch, dropped in self._log.since(place)
+                    ]
+                # Before it is woken, and only if its own filter has not just closed it.
+                if client in self._clients:
+                    self._clients[client] = served
+                    self._clients.move_to_end(client)
+                    woken += client._deliver(parcels[key], self._max_write)
+            except Exception as error:
+                self._faults.note_own("a client could not be served, and missed what was new", error)
+                woken += self._pass_over(client, served, due)
             if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return True
             hindmost = self._hindmost()
         return woken > 0
+
+    def _pass_over(self, client: Subscription, served: Served, due: int) -> bool:
+        """Have a client miss what could not be offered to it; say whether that woke a task."""
+        if client not in self._clients:
+            return False
+        try:
+            self._clients[client] = served
+            self._clients.move_to_end(client)
+            return client._write_off(due)
+        except Exception as error:
+            self._faults.note_own("a client could not be served at all, and was ended", error)
+            self._dismiss(client)
+            return True
+
+    def _dismiss(self, client: Subscription) -> None:
+        """End a client: it gets what it has in its queue, and nothing more."""
+        self._clients.pop(client, None)
+        try:
+            client._end()
+        except Exception as error:
+            self._faults.note_own("a client could not be woken for its end", error)
 
     def _hindmost(self) -> tuple[Subscription, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
@@ -416,10 +471,11 @@ class Pipe:
             due = self._gaps[0][0] if self._gaps else end
             if due > self._taken:
                 room = self._max_write - self._log.pending
-                self._log.extend(self._encode(due - self._taken, room, until))
+                self._encode(due - self._taken, room, until)
             if self._taken < due or not self._gaps:
                 break
-            self._log.add_gap(self._gaps.popleft()[1])
+            self._log.add_gap(self._gaps[0][1])
+            self._gaps.popleft()
         self._faults.flush()
 
     @property
@@ -427,30 +483,40 @@ class Pipe:
         """Events taken from the entrance so far."""
         return self._invalid + self._broadcast
 
-    def _encode(self, most: int, room: int, until: float) -> Batch:
+    def _encode(self, most: int, room: int, until: float) -> None:
         """Take so many events at most from the entrance, so many bytes of frames, for so long."""
         waiting = self._entrance.waiting
         events: list[Event] = []
         frames: list[bytes] = []
-        for _ in range(most):
-            if perf_counter() > until:
-                break
-            event = waiting[0]
-            try:
-                data = encode_event(event)
-            except ValueError as error:
-                self._invalid += 1
-                self._faults.note("an event was left out as invalid", error)
-            else:
-                frame = event_frame(self._log.event_id(len(events) + 1), data)
+        try:
+            for _ in range(most):
+                if perf_counter() > until:
+                    break
+                try:
+                    frame = event_frame(self._log.event_id(len(events) + 1), encode_event(waiting[0]))
+                except Exception as error:
+                    waiting.popleft()
+                    self._invalid += 1
+                    note = self._faults.note if isinstance(error, ValueError) else self._faults.note_own
+                    note("an event was left out as invalid", error)
+                    continue
                 room -= len(frame)
                 if room < 0:
                     break
-                events.append(event)
                 frames.append(frame)
-            waiting.popleft()
-        self._broadcast += len(events)
-        return Batch(events, frames)
+                events.append(waiting.popleft())
+        finally:
+            self._add(Batch(events, frames))
+
+    def _add(self, batch: Batch) -> None:
+        """Add events to the log, where clients find them."""
+        try:
+            self._log.extend(batch)
+        except Exception as error:
+            self._invalid += len(batch)
+            self._faults.note_own("events were lost on their way into the log", error)
+        else:
+            self._broadcast += len(batch)
 
     def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:
         """Return what a filter lets through."""
