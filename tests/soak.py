@@ -100,7 +100,7 @@ class Soak:
         async with trio.open_nursery() as residents:
             for number in range(STEADY + SLOW):
                 self.accounts.append(Account())
-                pause = 0.02 if number >= STEADY else 0.0
+                pause = 0.1 if number >= STEADY else 0.0
                 residents.start_soon(stay, self.url, self.accounts[-1], pause)
             while (await self.statistics())["clients"] < STEADY + SLOW:  # noqa: ASYNC110 - another process's
                 await trio.sleep(0.01)

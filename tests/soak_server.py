@@ -19,13 +19,13 @@ from support import make_app, until
 from vizpipe_trio import Event, Pipe, PipeStatistics, StageInfo
 from vizpipe_trio.hypercorn import StreamConfig, serve
 
-CLIENT_TIMEOUT = 3.0
+CLIENT_TIMEOUT = 10.0
 """Seconds after which a viewer that takes nothing is given up: a few of them, at any moment."""
 
 BURST = 1500
 """Events that the host's task emits in one go: half as many again as the entrance takes."""
 
-BURST_EVERY = 0.04
+BURST_EVERY = 0.015
 THREADS = 2
 STAGES = [StageInfo(number, name, ms=0.5) for number, name in enumerate(["policy", "cache", "merge"], 1)]
 

@@ -54,7 +54,7 @@ class Account:
 
 async def stay(url: str, account: Account, pause: float) -> None:
     """Read a stream from its beginning to its proper end."""
-    async with watch(url, receive_buffer=4096 if pause else None) as viewer:
+    async with watch(url) as viewer:
         while chunk := await viewer.chunk():
             account.read(chunk)
             if pause:
@@ -93,7 +93,7 @@ async def leave_mid_event(url: str) -> None:
 async def get_stuck(url: str) -> None:
     async with connect(url, receive_buffer=4096) as viewer:
         await viewer.request(EVENTS)
-        await trio.sleep(random.uniform(0, 8))
+        await trio.sleep(random.uniform(0, 15))
 
 
 async def come_back(url: str) -> None:

@@ -506,17 +506,17 @@ class Pipe:
                 frames.append(frame)
                 events.append(waiting.popleft())
         finally:
-            self._add(Batch(events, frames))
+            self._add(events, frames)
 
-    def _add(self, batch: Batch) -> None:
+    def _add(self, events: list[Event], frames: list[bytes]) -> None:
         """Add events to the log, where clients find them."""
         try:
-            self._log.extend(batch)
+            self._log.extend(Batch(events, frames))
         except Exception as error:
-            self._invalid += len(batch)
+            self._invalid += len(events)
             self._faults.note_own("events were lost on their way into the log", error)
         else:
-            self._broadcast += len(batch)
+            self._broadcast += len(events)
 
     def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:
         """Return what a filter lets through."""

@@ -26,17 +26,20 @@ class FaultReport:
     def note(self, what: str, error: Exception) -> None:
         """Remember a fault in what the host gave us; ``what`` completes "3 times: ..." in the log."""
         with suppress(Exception):
-            self._remember(logging.WARNING, what, _told_by(error))
+            self._remember(logging.WARNING, what, "the latest: " + _told_by(error))
 
     def note_own(self, what: str, error: Exception) -> None:
-        """Remember a fault of this package: it is logged as an error, with its traceback."""
+        """Remember a fault of this package: it is logged as an error, with the first one's traceback."""
         with suppress(Exception):
-            self._remember(logging.ERROR, what, "".join(traceback.format_exception(error)))
+            # It costs far more than a fault may that comes with every event.
+            first = (logging.ERROR, what) not in self._noted
+            text = "the first:\n" + "".join(traceback.format_exception(error)) if first else None
+            self._remember(logging.ERROR, what, text)
 
-    def _remember(self, level: int, what: str, text: str) -> None:
+    def _remember(self, level: int, what: str, text: str | None) -> None:
         with self._lock:
-            count = self._noted.get((level, what), (0, ""))[0]
-            self._noted[level, what] = (count + 1, text)
+            count, before = self._noted.get((level, what), (0, ""))
+            self._noted[level, what] = (count + 1, text or before)
 
     def due_in(self) -> float:
         """Return in how many seconds there is something to flush."""
@@ -58,7 +61,7 @@ class FaultReport:
             noted, self._noted = self._noted, {}
         for (level, what), (count, text) in noted.items():
             with suppress(Exception):
-                self._logger.log(level, "%d times: %s; the latest: %s", count, what, text)
+                self._logger.log(level, "%d times: %s; %s", count, what, text)
 
 
 def _told_by(error: Exception) -> str:
