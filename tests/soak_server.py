@@ -22,10 +22,13 @@ from vizpipe_trio.hypercorn import StreamConfig, serve
 CLIENT_TIMEOUT = 10.0
 """Seconds after which a viewer that takes nothing is given up: a few of them, at any moment."""
 
-BURST = 1500
-"""Events that the host's task emits in one go: half as many again as the entrance takes."""
+BURST = 60
+"""Events that the host's task emits in one go, before its other tasks have their turn."""
 
-BURST_EVERY = 0.015
+FLOOD = 3000
+"""Events that it emits in one go once in a while: more than the entrance takes."""
+
+BURSTS_A_FLOOD = 500
 THREADS = 2
 STAGES = [StageInfo(number, name, ms=0.5) for number, name in enumerate(["policy", "cache", "merge"], 1)]
 
@@ -55,12 +58,14 @@ class Emitter:
 
     async def from_a_task(self) -> None:
         while True:
-            self.burst(BURST)
-            await trio.sleep(BURST_EVERY)
+            self.burst(FLOOD)
+            for _ in range(BURSTS_A_FLOOD):
+                self.burst(BURST)
+                await trio.sleep(0.001)
 
     def from_a_thread(self, ended: threading.Event) -> None:
-        while not ended.wait(BURST_EVERY / 2):
-            self.burst(BURST // 15)
+        while not ended.wait(0.01):
+            self.burst(BURST)
 
 
 class Metric:
