@@ -61,7 +61,7 @@ class Emitter:
             self.burst(FLOOD)
             for _ in range(BURSTS_A_FLOOD):
                 self.burst(BURST)
-                await trio.sleep(0.001)
+                await trio.lowlevel.checkpoint()
 
     def from_a_thread(self, ended: threading.Event) -> None:
         while not ended.wait(0.01):

@@ -211,9 +211,7 @@ async def test_a_fault_at_the_end_does_not_come_out_of_a_run_that_is_cancelled(
 
 
 @pytest.mark.parametrize("order", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize(
-    "seam", ["_pipe.encode_event", "_log.Log.since", "_pipe.Pipe._take"]
-)
+@pytest.mark.parametrize("seam", ["_pipe.encode_event", "_log.Log.since", "_pipe.Pipe._take"])
 async def test_an_order_to_exit_passes_and_the_account_still_adds_up(
     seam: str, order: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
