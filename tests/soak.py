@@ -245,7 +245,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     panel(3, "The host's own request, ms", ping=[sample["ping_ms"] for sample in samples])
     for axis in axes[1]:
         axis.set_xlabel("seconds")
-    figure.savefig(path, dpi=130, facecolor="white")
+    figure.savefig(path, dpi=130, facecolor="white")  # pyright: ignore[reportUnknownMemberType] - Matplotlib's
 
 
 if __name__ == "__main__":

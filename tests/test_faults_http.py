@@ -1,9 +1,21 @@
 """Faults in what serves one viewer, on real sockets: they end that viewer's stream and nothing else."""
 
 import pytest
+from faults import Fault, check_ledger
 from quart_trio import QuartTrio
-from support import EVENTS, STATS, connect, get, make_app, sequence, serve, tasks_living, until, watch
-from test_faults_inside import Fault, check_ledger
+from support import (
+    EVENTS,
+    STATS,
+    Connection,
+    connect,
+    get,
+    make_app,
+    sequence,
+    serve,
+    tasks_living,
+    until,
+    watch,
+)
 from trio.testing import wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe
@@ -15,6 +27,11 @@ def with_ping(app: QuartTrio) -> QuartTrio:
         return "pong"
 
     return app
+
+
+async def read_all(viewer: Connection) -> None:
+    await viewer.head()
+    await viewer.rest()
 
 
 # What a viewer's own task does, from its first step to its last.
@@ -48,8 +65,7 @@ async def test_a_stream_that_breaks_ends_alone_and_leaves_its_place(
             await until(lambda: not fault.left or pipe.statistics().clients == 2)
             pipe.emit(Event(op="QUERY"))  # not for the other
             with pytest.raises(EOFError):
-                await viewer.head()
-                await viewer.rest()
+                await read_all(viewer)
         await until(lambda: tasks_living() == before and pipe.statistics().clients == 1)
         assert (await get(url, "/ping")).text == "pong"
         async with watch(url) as next_one:

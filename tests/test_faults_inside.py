@@ -1,38 +1,16 @@
 """Faults in the pipe's own code, put in one by one: the host never feels them, and nothing is lost uncounted."""
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import trio
+from faults import Fault, check_ledger
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vizpipe_trio import Event, Pipe, Subscription, open_pipe
+from vizpipe_trio import Event, Pipe, open_pipe
 from vizpipe_trio._stream import EventStream
 
 LOGGER = logging.getLogger("host")
-
-
-class Fault:
-    """Has a function raise, so many times, and then do again what it always did."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, where: str, times: int, error: BaseException) -> None:
-        owner, _, name = where.rpartition(".")
-        module, _, cls = owner.rpartition(".")
-        target: Any = __import__(f"vizpipe_trio.{module or owner}", fromlist=["_"])
-        self._target = getattr(target, cls) if module else target
-        self._name = name
-        self._original: Callable[..., Any] = getattr(self._target, name)
-        self._error = error
-        self.left = times
-        monkeypatch.setattr(self._target, name, lambda *args, **kwargs: self(*args, **kwargs))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.left:
-            self.left -= 1
-            raise type(self._error)(*self._error.args)  # each with a traceback of its own
-        return self._original(*args, **kwargs)
 
 
 # What the dispatcher does, step by step, from the entrance to the client's task.
@@ -61,14 +39,6 @@ SEAMS = [
     "_client.ClientQueue.overload",
     "_batch.Batch.part",
 ]
-
-
-def check_ledger(pipe: Pipe, *subscriptions: Subscription) -> None:
-    now = pipe.statistics()
-    assert now.emitted == now.dropped + now.invalid + now.broadcast + now.queued
-    for one in subscriptions:
-        assert one.offered == now.broadcast
-        assert one.offered == one.delivered + one.missed + one.filtered + one.queued
 
 
 @pytest.mark.parametrize("times", [1, 7])
