@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 import trio
+from hypercorn.config import Config
 from support import make_app, until
 
 from vizpipe_trio import Event, Pipe, PipeStatistics, StageInfo
-from vizpipe_trio.hypercorn import StreamConfig, serve
+from vizpipe_trio.hypercorn import serve
 
 CLIENT_TIMEOUT = 10.0
 """Seconds after which a viewer that takes nothing is given up: a few of them, at any moment."""
@@ -116,12 +117,10 @@ async def main() -> None:
         await until(lambda: pipe.statistics().queued == 0)
         counted.append(pipe.statistics())
 
-    config = StreamConfig()
+    config = Config()
     config.bind = ["127.0.0.1:0"]
-    config.client_timeout = CLIENT_TIMEOUT
-    config.graceful_timeout = 3
     async with trio.open_nursery() as nursery:
-        server = partial(serve, app, config, pipe, shutdown_trigger=until_told)
+        server = partial(serve, app, config, pipe, client_timeout=CLIENT_TIMEOUT, shutdown_trigger=until_told)
         [address] = await nursery.start(server)
         tell(address)
     final = pipe.statistics()

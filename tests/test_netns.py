@@ -14,7 +14,7 @@ from hypercorn.config import Config
 from support import EVENTS, make_app, until
 
 from vizpipe_trio import Pipe
-from vizpipe_trio.hypercorn import StreamConfig, serve
+from vizpipe_trio.hypercorn import serve
 
 # Of this process alone: another suite may be running on the same machine.
 PID = os.getpid()
@@ -68,12 +68,11 @@ async def seconds_until_noticed(*, helped: bool) -> float:
     """Have a viewer vanish, and return after how long its place is free again, or the bound."""
     pipe, end = Pipe(), trio.Event()
     app = make_app(pipe, token="sesame", heartbeat_interval=HEARTBEAT)
-    config = StreamConfig() if helped else Config()
+    config = Config()
     config.bind = [f"{HERE}:0"]
     server: Any = partial(hypercorn.trio.serve, app, config)  # pyright: ignore[reportUnknownMemberType]
-    if isinstance(config, StreamConfig):
-        config.client_timeout = TIMEOUT
-        server = partial(serve, app, config, pipe)
+    if helped:
+        server = partial(serve, app, config, pipe, client_timeout=TIMEOUT)
     with trio.fail_after(40):
         async with trio.open_nursery() as nursery:
             [address] = await nursery.start(partial(server, shutdown_trigger=end.wait))
@@ -100,5 +99,5 @@ async def test_a_viewer_that_vanishes_is_noticed_within_heartbeat_and_time_out(l
 
 
 async def test_hypercorn_alone_does_not_notice_it_that_soon(link: None) -> None:
-    """When this fails, a release of Hypercorn has mended it: see what `StreamConfig` is still needed for."""
+    """When this fails, a release of Hypercorn has mended it: see what `StreamGuard` is still needed for."""
     assert await seconds_until_noticed(helped=False) >= BOUND
