@@ -119,6 +119,7 @@ async def main() -> None:
 
     config = Config()
     config.bind = ["127.0.0.1:0"]
+    config.keep_alive_timeout = 1  # also until a connection that never had a whole request is forgotten
     async with trio.open_nursery() as nursery:
         server = partial(serve, app, config, pipe, client_timeout=CLIENT_TIMEOUT, shutdown_trigger=until_told)
         [address] = await nursery.start(server)

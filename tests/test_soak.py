@@ -5,7 +5,7 @@ import math
 from soak import soak
 from soak_viewers import Account
 
-SECONDS = 8
+SECONDS = 5
 
 
 async def test_a_saturated_pipe_keeps_its_promises_while_viewers_come_and_go() -> None:
