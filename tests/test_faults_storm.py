@@ -98,7 +98,7 @@ def test_a_storm_that_outlives_the_run_is_counted_call_by_call(
     assert statistics.broadcast >= 1000
 
 
-def test_a_stormover_many_short_runs_of_one_pipe_is_counted_call_by_call() -> None:
+def test_a_storm_over_many_short_runs_of_one_pipe_is_counted_call_by_call() -> None:
     pipe = Pipe(100)
 
     async def main() -> None:

@@ -20,8 +20,8 @@ from support import EVENTS, Connection, connect, make_app, serve, tasks_living, 
 
 from vizpipe_trio import Event, Pipe
 
-VISITS = int(os.environ.get("VIZPIPE_VISITS", "600"))
-ROUNDS = 4
+VISITS = int(os.environ.get("VIZPIPE_VISITS", "400"))
+ROUNDS = 3
 AT_ONCE = 40
 PLACES = 50
 
