@@ -31,11 +31,15 @@ async def emit_in(thread: str, pipe: Pipe) -> bool:
 @pytest.mark.parametrize("thread", ["the pipe's", "another"])
 async def test_an_event_for_which_there_is_no_memory_is_dropped(thread: str) -> None:
     async with open_pipe(logger=LOGGER) as pipe:
-        entrance: Any = pipe._entrance
-        waiting, entrance.waiting = entrance.waiting, Full()
-        assert not await emit_in(thread, pipe)
-        entrance.waiting = waiting
-        assert (pipe.statistics().emitted, pipe.statistics().dropped) == (1, 1)
+        with pipe.subscribe() as subscription:
+            entrance: Any = pipe._entrance
+            waiting, entrance.waiting = entrance.waiting, Full()
+            assert not await emit_in(thread, pipe)
+            entrance.waiting = waiting
+            assert (pipe.statistics().emitted, pipe.statistics().dropped) == (1, 1)
+            pipe.emit(Event())
+            told = b'event: missed\ndata: {"missed":1,"reason":"overload"}\n\n'
+            assert told in await subscription.receive_bytes()
 
 
 @pytest.mark.parametrize("seam", ["_entrance._is_call_by_a_task", "_entrance.Entrance._wake"])
@@ -126,7 +130,7 @@ async def test_a_logger_that_is_broken_itself_does_not_end_the_run(
 ) -> None:
     async with open_pipe(logger=Silent("host")) as pipe:
         with pipe.subscribe() as subscription:
-            for name in ("_pipe.Pipe._take", "_pipe.encode_event", "_log.Log.since"):
+            for name in ("_pipe.Pipe._take", "_intake.encode_event", "_log.Log.since"):
                 Fault(monkeypatch, name, 1, RuntimeError("a fault of ours"))
                 pipe.emit(Event())
                 await trio.sleep(20)

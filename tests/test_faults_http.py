@@ -98,7 +98,7 @@ async def test_a_view_that_breaks_answers_500_and_the_next_request_is_served(
         assert sequence(await other.frame()) == 1
 
 
-@pytest.mark.parametrize("seam", ["_pipe.encode_event", "_pipe.event_frame", "_log.Log.extend"])
+@pytest.mark.parametrize("seam", ["_intake.encode_event", "_intake.event_frame", "_log.Log.extend"])
 async def test_an_event_that_a_fault_costs_is_invalid_and_the_next_one_arrives(
     seam: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,11 +19,13 @@ SEAMS = [
     "_pipe.Pipe._take",
     "_log.Log.settle",
     "_pipe.perf_counter",
-    "_pipe.Pipe._encode",
-    "_pipe.encode_event",
+    "_intake.Intake.take",
+    "_intake.perf_counter",
+    "_intake.Intake._encode",
+    "_intake.encode_event",
     "_log.Log.event_id",
-    "_pipe.event_frame",
-    "_pipe.Batch",
+    "_intake.event_frame",
+    "_intake.Batch",
     "_log.Log.extend",
     "_log.Log.add_gap",
     "_report.FaultReport.due_in",
@@ -181,7 +183,7 @@ async def test_a_fault_at_the_end_does_not_come_out_of_a_run_that_is_cancelled(
 
 
 @pytest.mark.parametrize("order", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("seam", ["_pipe.encode_event", "_log.Log.since", "_pipe.Pipe._take"])
+@pytest.mark.parametrize("seam", ["_intake.encode_event", "_log.Log.since", "_pipe.Pipe._take"])
 async def test_an_order_to_exit_passes_and_the_account_still_adds_up(
     seam: str, order: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:

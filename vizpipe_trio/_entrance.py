@@ -117,7 +117,7 @@ class Entrance:
                         self._overflowed_elsewhere += 1
         except MemoryError as error:  # from append(): all else looks after itself
             with self._lock:
-                self._refused += 1
+                self._overflowed_elsewhere += 1  # which viewers are told of
             self._faults.note("there was no memory to queue an event", error)
         if self._metric is not None:
             self._tell(self._metric)

@@ -10,7 +10,7 @@ may lose events, but every loss is counted and told.
 import logging
 import math
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import chain, islice
@@ -24,18 +24,15 @@ from ._batch import Batch, EventFilter, Missed
 from ._client import ClientQueue, Totals
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
+from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
 from ._report import FaultReport
-from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
+from ._sse import MAX_BURST, MAX_WRITE
 from ._subscription import Parcel, Subscription
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
 thread one write, about 80 µs under Hypercorn, so a turn is a little under 1 ms."""
-
-TURN_SECONDS = 0.001
-"""How long the dispatcher itself may hold the thread, to encode events or to put them
-through filters, before the host's other tasks get their turn."""
 
 PASSES_A_WRITE = 3
 """Times that Trio runs a client's task until its write is done, under Hypercorn: how
@@ -149,6 +146,7 @@ class Pipe:
         self._faults = FaultReport(logger, trio.current_time, LOG_INTERVAL)
         self._entrance = Entrance(capacity, metric, self._faults)
         self._log = Log(history)
+        self._intake = Intake(self._entrance, self._log, self._faults)
         self._client_capacity = client_capacity
         self._flush_interval = flush_interval
         # In the order in which they were served last, so the hindmost first.
@@ -159,12 +157,6 @@ class Pipe:
         self._round_ended = -math.inf
         self._max_write = MAX_WRITE
         self._totals = Totals()
-        self._invalid = 0
-        self._broadcast = 0
-        # Drops that are not in the log yet: how many events are to be taken from the
-        # entrance before them, and how many they are.
-        self._gaps: deque[tuple[int, int]] = deque()
-        self._drops_noted = 0
 
     @trio.lowlevel.enable_ki_protection
     def emit(self, event: Event) -> bool:
@@ -272,8 +264,8 @@ class Pipe:
         return PipeStatistics(
             emitted=emitted,
             dropped=overflowed + refused,
-            invalid=self._invalid,
-            broadcast=self._broadcast,
+            invalid=self._intake.invalid,
+            broadcast=self._intake.broadcast,
             queued=queued,
             capacity=self._entrance.capacity,
             clients=self._open,
@@ -459,64 +451,8 @@ class Pipe:
         """Take events from the entrance, up to one write for the hindmost client."""
         hindmost = self._hindmost()
         self._log.settle(hindmost[1].place if hindmost else self._log.head)
-        # In this order: what is dropped in between, by a thread, is behind what waits then.
-        overflowed = self._entrance.overflowed
-        end = self._taken + len(self._entrance.waiting)
-        if overflowed > self._drops_noted:
-            # Events are dropped while the entrance is full, so behind all that waits now.
-            self._gaps.append((end, overflowed - self._drops_noted))
-            self._drops_noted = overflowed
-        until = perf_counter() + TURN_SECONDS
-        while True:
-            due = self._gaps[0][0] if self._gaps else end
-            if due > self._taken:
-                room = self._max_write - self._log.pending
-                self._encode(due - self._taken, room, until)
-            if self._taken < due or not self._gaps:
-                break
-            self._log.add_gap(self._gaps[0][1])
-            self._gaps.popleft()
+        self._intake.take(self._max_write)
         self._faults.flush()
-
-    @property
-    def _taken(self) -> int:
-        """Events taken from the entrance so far."""
-        return self._invalid + self._broadcast
-
-    def _encode(self, most: int, room: int, until: float) -> None:
-        """Take so many events at most from the entrance, so many bytes of frames, for so long."""
-        waiting = self._entrance.waiting
-        events: list[Event] = []
-        frames: list[bytes] = []
-        try:
-            for _ in range(most):
-                if perf_counter() > until:
-                    break
-                try:
-                    frame = event_frame(self._log.event_id(len(events) + 1), encode_event(waiting[0]))
-                except Exception as error:
-                    waiting.popleft()
-                    self._invalid += 1
-                    note = self._faults.note if isinstance(error, ValueError) else self._faults.note_own
-                    note("an event was left out as invalid", error)
-                    continue
-                room -= len(frame)
-                if room < 0:
-                    break
-                frames.append(frame)
-                events.append(waiting.popleft())
-        finally:
-            self._add(events, frames)
-
-    def _add(self, events: list[Event], frames: list[bytes]) -> None:
-        """Add events to the log, where clients find them."""
-        try:
-            self._log.extend(Batch(events, frames))
-        except Exception as error:
-            self._invalid += len(events)
-            self._faults.note_own("events were lost on their way into the log", error)
-        else:
-            self._broadcast += len(events)
 
     def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:
         """Return what a filter lets through."""
