@@ -19,7 +19,7 @@ test: $(VENV)/.test ## run all tests
 	$(bin)/coverage report
 
 soak: $(VENV)/.soak ## ten minutes at saturation, and ten thousand viewers that come and go
-	$(bin)/python tests/soak.py --into docs $(ARGS)
+	$(bin)/python tests/soak.py --into docs/soak $(ARGS)
 	VIZPIPE_VISITS=10000 $(bin)/pytest -o faulthandler_timeout=600 tests/test_faults_visits.py
 
 lint: $(VENV)/.lint

@@ -1,6 +1,6 @@
 """The soak: a saturated pipe, viewers that come and go in every way, for as long as is asked.
 
-    python tests/soak.py --seconds 600 --into docs     what `make soak` does
+    python tests/soak.py --seconds 600 --into docs/soak     what `make soak` does
 
 It holds the server to what its viewers read from their sockets, writes its figures as JSON and,
 where Matplotlib is installed, a plot. It ends with an error if a promise was not kept.
@@ -196,13 +196,20 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = trio.run(soak, arguments.seconds)
     if arguments.into:
-        arguments.into.mkdir(exist_ok=True)
-        (arguments.into / "soak.json").write_text(json.dumps(figures, indent=1) + "\n")
-        with suppress(ImportError):
-            draw(figures, arguments.into / "soak.png")
+        write(figures, arguments.into)
     print(json.dumps({name: value for name, value in figures.items() if name != "samples"}, indent=1))  # noqa: T201 - a program
     if figures["broken"]:
         sys.exit("broken: " + "; ".join(figures["broken"]))
+
+
+def write(figures: dict[str, Any], directory: Path) -> None:
+    """Write the figures, one sample a line, and the plot where there is Matplotlib."""
+    directory.mkdir(parents=True, exist_ok=True)
+    samples = ",\n".join(json.dumps(sample) for sample in figures["samples"])
+    text = json.dumps({**figures, "samples": []}, indent=1)
+    (directory / "soak.json").write_text(text.replace('"samples": []', f'"samples": [\n{samples}\n]') + "\n")
+    with suppress(ImportError):
+        draw(figures, directory / "soak.png")
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
@@ -219,12 +226,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
     def panel(place: int, title: str, **lines: list[float]) -> None:
         axis = axes.flat[place]
-        for (label, values), colour in zip(lines.items(), ("#0f766e", "#94a3b8", "#b45309"), strict=False):
+        for (label, values), colour in zip(lines.items(), ("#0f766e", "#94a3b8"), strict=False):
             axis.plot(seconds[-len(values) :], values, color=colour, linewidth=1, label=label)
         axis.set_title(title, fontsize=9, loc="left")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * max(map(max, lines.values())))
         if len(lines) > 1:
-            axis.legend(frameon=False, loc="lower right", ncols=3)
+            axis.legend(frameon=False, loc="upper right", ncols=2)
 
     def rate(name: str) -> list[float]:
         return [
@@ -232,17 +239,15 @@ def draw(figures: dict[str, Any], path: Path) -> None:
             for before, after in pairwise(samples)
         ]
 
-    panel(
-        0, "Events per second", delivered=rate("delivered"), emitted=rate("emitted"), dropped=rate("dropped")
-    )
+    panel(0, "Events per second", delivered=rate("delivered"), emitted=rate("emitted"))
     panel(1, "The server's memory, MB", memory=[sample["memory_mb"] for sample in samples])
     panel(
         2,
         "Open files, and viewers",
-        files=[s["files"] for s in samples],
-        viewers=[s["clients"] for s in samples],
+        files=[sample["files"] for sample in samples],
+        viewers=[sample["clients"] for sample in samples],
     )
-    panel(3, "The host's own request, ms", ping=[sample["ping_ms"] for sample in samples])
+    panel(3, "Lost, events per second", missed=rate("missed"), dropped=rate("dropped"))
     for axis in axes[1]:
         axis.set_xlabel("seconds")
     figure.savefig(path, dpi=130, facecolor="white")  # pyright: ignore[reportUnknownMemberType] - Matplotlib's
