@@ -100,7 +100,7 @@ class Soak:
         async with trio.open_nursery() as residents:
             for number in range(STEADY + SLOW):
                 self.accounts.append(Account())
-                pause = 0.1 if number >= STEADY else 0.0
+                pause = 0.25 if number >= STEADY else 0.0
                 residents.start_soon(stay, self.url, self.accounts[-1], pause)
             while (await self.statistics())["clients"] < STEADY + SLOW:  # noqa: ASYNC110 - another process's
                 await trio.sleep(0.01)
@@ -235,11 +235,11 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
     def rate(name: str) -> list[float]:
         return [
-            (after[name] - before[name]) / (after["second"] - before["second"])
+            (after[name] - before[name]) / (after["second"] - before["second"]) / 1000
             for before, after in pairwise(samples)
         ]
 
-    panel(0, "Events per second", delivered=rate("delivered"), emitted=rate("emitted"))
+    panel(0, "Events per second, thousands", delivered=rate("delivered"), emitted=rate("emitted"))
     panel(1, "The server's memory, MB", memory=[sample["memory_mb"] for sample in samples])
     panel(
         2,
@@ -247,7 +247,13 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         files=[sample["files"] for sample in samples],
         viewers=[sample["clients"] for sample in samples],
     )
-    panel(3, "Lost, events per second", missed=rate("missed"), dropped=rate("dropped"))
+    panel(
+        3,
+        "Lost, events per second, thousands",
+        missed=rate("missed"),
+        dropped=rate("dropped"),
+    )
+    axes.flat[3].set(yscale="symlog", ylim=(0, 50 * max(rate("missed"))))
     for axis in axes[1]:
         axis.set_xlabel("seconds")
     figure.savefig(path, dpi=130, facecolor="white")  # pyright: ignore[reportUnknownMemberType] - Matplotlib's

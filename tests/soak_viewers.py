@@ -54,7 +54,7 @@ class Account:
 
 async def stay(url: str, account: Account, pause: float) -> None:
     """Read a stream from its beginning to its proper end."""
-    async with watch(url) as viewer:
+    async with watch(url, receive_buffer=65_536 if pause else None) as viewer:
         while chunk := await viewer.chunk():
             account.read(chunk)
             if pause:

@@ -20,10 +20,10 @@ from support import EVENTS, Connection, connect, make_app, serve, tasks_living, 
 
 from vizpipe_trio import Event, Pipe
 
-VISITS = int(os.environ.get("VIZPIPE_VISITS", "400"))
+VISITS = int(os.environ.get("VIZPIPE_VISITS", "600"))
 ROUNDS = 3
-AT_ONCE = 40
-PLACES = 50
+AT_ONCE = 25
+PLACES = 100
 
 
 async def leave_before_the_headers(url: str) -> None:
@@ -97,11 +97,15 @@ async def one_round(visits: int) -> None:
         await until(lambda: pipe.statistics().running)
         before = tasks_living(), open_files()
         stages = iter(random.choices(STAGES, k=visits))
+        served = 0
 
         async def visit() -> None:
+            nonlocal served
             for leave in stages:
-                with suppress(trio.BrokenResourceError):  # it was refused when all had gone
+                # Where the machine stalls for a second, Hypercorn gives up who has not asked yet.
+                with suppress(trio.BrokenResourceError, EOFError):
                     await leave(url)
+                    served += 1
 
         async def emit() -> None:
             while True:
@@ -114,6 +118,7 @@ async def one_round(visits: int) -> None:
                 for _ in range(AT_ONCE):
                     visitors.start_soon(visit)
             nursery.cancel_scope.cancel()
+        assert served > visits * 0.9
         await until(lambda: pipe.statistics().clients == 0 and (tasks_living(), open_files()) == before)
 
         came = Counter[str]()
@@ -145,7 +150,7 @@ def ours_living() -> Counter[str]:
 
 async def test_of_all_that_come_and_go_nothing_stays(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    await one_round(70)  # what is made once is made by then
+    await one_round(50)  # what is made once is made by then
     files, living, objects = open_files(), ours_living(), len(gc.get_objects())
     for _ in range(ROUNDS):
         await one_round(VISITS // ROUNDS - PLACES)
