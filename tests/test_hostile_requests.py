@@ -31,10 +31,13 @@ VALUES = [
 
 visible = st.binary(max_size=20).map(lambda data: bytes(33 + byte % 94 for byte in data))
 value = st.sampled_from(VALUES) | st.text(max_size=10) | st.text(st.characters(), max_size=5)
-parameter = st.builds(
-    lambda name, value: f"{name}={quote(value, errors='surrogatepass')}".encode(),
-    st.sampled_from(NAMES), value,
-)  # fmt: skip
+
+
+def encode_parameter(name: str, value: str) -> bytes:
+    return f"{name}={quote(value, errors='surrogatepass')}".encode()
+
+
+parameter = st.builds(encode_parameter, st.sampled_from(NAMES), value)
 query = st.lists(parameter | visible, max_size=5).map(b"&".join) | st.integers(1, 90).map(b"label=x&".__mul__)
 header_value = st.binary(max_size=30).map(
     lambda data: bytes(byte if byte >= 0x21 and byte != 0x7F else 0x2E for byte in data)
