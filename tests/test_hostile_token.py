@@ -117,14 +117,18 @@ async def test_the_token_is_in_no_answer() -> None:
             assert TOKEN not in str(headers) + str(body)
 
 
+def is_shared_by_all(thing: Any) -> bool:
+    """Whether it is a class, a module, or a module's globals."""
+    return isinstance(thing, type | ModuleType) or (type(thing) is dict and "__name__" in thing)
+
+
 def reachable(root: object) -> list[object]:
     """Return all that hangs on an object, as a debugger or a crash report would find it."""
     seen: dict[int, object] = {}
-    ahead: list[Any] = [root]
+    ahead = [root]
     while ahead:
         thing = ahead.pop()
-        is_global = isinstance(thing, type | ModuleType) or (isinstance(thing, dict) and "__name__" in thing)
-        if not is_global and id(thing) not in seen:
+        if not is_shared_by_all(thing) and id(thing) not in seen:
             seen[id(thing)] = thing
             ahead += gc.get_referents(thing)
     return [*seen.values()]
