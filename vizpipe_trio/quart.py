@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from types import TracebackType
-from typing import Any
 
 import msgspec
 import trio
@@ -31,11 +30,11 @@ try:
 except ImportError as _missing:
     raise ImportError("vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'") from _missing
 
-from ._access import Token, check_loopback
 from ._filter import parse_filter
+from ._gate import Gate, address_of
 from ._pipe import Pipe
 from ._places import Places
-from ._request import RequestError, check_no_body, find_last_event_id, parse_query
+from ._request import RequestError, find_last_event_id, parse_query
 from ._sse import preamble
 from ._stream import EventStream
 
@@ -147,8 +146,9 @@ def viz_blueprint(
         pipe: The pipe. It is yours to run and to stop.
         token: What clients must send, as ``Authorization: Bearer`` or, since a browser's
             EventSource sends no headers, as ``?token=``. None, said explicitly, lets in
-            clients on this machine only. With a proxy on this machine set a token: most
-            proxies say what they are, and then nobody is let in, but some do not.
+            clients on this machine only. With a proxy on this machine set a token: it is
+            recognised, and refused, by its headers or by the account it runs under, unless
+            that is root's or a person's.
         max_clients: How many streams may be open at once, at least 1.
         max_clients_per_address: How many of them for one IP address, or for one /64 network
             of IPv6, at least 1. By default there is no such bound, because behind a proxy
@@ -162,7 +162,7 @@ def viz_blueprint(
     places = Places(max_clients, max_clients_per_address)
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
-    views = _Views(pipe, None if token is None else Token(token), places, heartbeat_interval)
+    views = _Views(pipe, Gate(token), places, heartbeat_interval)
     blueprint = Blueprint("vizpipe", __name__)
     for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
@@ -186,9 +186,9 @@ def viz_blueprint(
 class _Views:
     """What the blueprint answers with."""
 
-    def __init__(self, pipe: Pipe, token: Token | None, places: Places, heartbeat_interval: float) -> None:
+    def __init__(self, pipe: Pipe, gate: Gate, places: Places, heartbeat_interval: float) -> None:
         self._pipe = pipe
-        self._token = token
+        self._gate = gate
         self._places = places
         self._heartbeat_interval = heartbeat_interval
 
@@ -198,23 +198,13 @@ class _Views:
             return _error(405, f"{request.method} is not allowed here", {"Allow": "GET, HEAD"})
         try:
             query = parse_query(request.query_string)
-            self._check_access(query)
+            self._gate.check(request.scope, _first(query, "token"))
             return view([pair for pair in query if pair[0] != "token"])
         except RequestError as refusal:
             content = {"error": str(refusal)}
             if refusal.allowed is not None:
                 return _json(refusal.status, {**content, "allowed": refusal.allowed}, refusal.headers)
             return _json(refusal.status, content, refusal.headers)
-
-    def _check_access(self, query: _Query) -> None:
-        headers = {name.lower(): value for name, value in request.headers}
-        if self._token is not None:
-            self._token.check(headers.get("authorization", ""), _first(query, "token"))
-        # A scope that names no peer is as good as one that says None (ASGI), except that
-        # Quart's test client makes such scopes, with a mark that no server puts there.
-        elif "client" in request.scope or "_quart._preserve_context" not in request.scope:
-            check_loopback(_client(), headers, request.http_version)
-        check_no_body(headers)
 
     def events(self, query: _Query) -> Response:
         """Answer with the event stream, or say why not."""
@@ -224,7 +214,7 @@ class _Views:
         wanted = parse_filter(pair for pair in query if pair[0] != "last_event_id")
         if self._pipe.statistics().stopped:
             return _unavailable("the pipe has ended")
-        client = _client()
+        client = address_of(request.scope)
         if refusal := self._places.full_for(client):
             return _unavailable(refusal)
         if request.method == "HEAD":
@@ -242,13 +232,6 @@ class _Views:
     def stats(self, _: _Query) -> Response:
         """Answer with the pipe's account."""
         return _json(200, self._pipe.statistics())
-
-
-def _client() -> str | None:
-    """Return the peer's address; None where the transport has none."""
-    scope: Any = request.scope
-    client: tuple[str, int] | None = scope.get("client")
-    return client[0] if client else None
 
 
 def _first(query: _Query, name: str) -> str | None:
