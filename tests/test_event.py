@@ -130,8 +130,8 @@ _nested.append(_nested)
         {"request_id": None},
         {"subject": "x" * 61_440},
         {"subject": "\N{KATAKANA LETTER A}" * 30_000},
-        {"labels": ["x"] * 15_361},
-        {"labels": [""] * 20_480},
+        {"labels": ["x" * 70] * 1000},
+        {"labels": [""] * 1001},
         {"stages": [StageInfo(1, "")] * 1921},
         # What JSON, or a browser, would change.
         {"subject": b"cheese"},
@@ -150,6 +150,11 @@ def test_what_does_not_fit_the_wire_is_refused_with_a_reason(fields: dict[str, A
         marshal_sse(Event(**fields))
 
 
+def test_a_thousand_labels_are_let_through() -> None:
+    frame = marshal_sse(Event(labels=["public"] * 1000))
+    assert frame.count(b'"public"') == 1000
+
+
 def test_what_is_refused_is_named() -> None:
     with pytest.raises(ValueError, match="the event's subject would not come out as it went in"):
         marshal_sse(Event(subject=cast("Any", b"cheese"), labels=("a",), stages=()))
@@ -166,7 +171,7 @@ def test_an_event_that_is_far_too_large_is_refused_without_being_encoded(field: 
     """It would hold up the host: a hundred of a megabyte each take seconds."""
     many = 1_000_000
     value: Any = {"labels": [_Uncounted()] * many, "stages": [StageInfo(1, "")] * many}.get(field, "x" * many)
-    with pytest.raises(ValueError, match="it is at least"):
+    with pytest.raises(ValueError, match=r"it is at least|it has 1000000 labels"):
         marshal_sse(Event(**{field: value}))
 
 

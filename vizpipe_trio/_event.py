@@ -43,8 +43,8 @@ class Event(msgspec.Struct, frozen=True, rename={"timestamp": "ts"}):
     Every field has a default. A value of the wrong type or kind (a naive
     timestamp, an ``op`` that is none of the two, NaN, a lone surrogate, a label
     that is no string, an integer beyond 2**53) and an event of more than 60 KiB
-    are not refused here: the pipe counts such an event as *invalid* when it
-    encodes it, and :func:`marshal_sse` raises ``ValueError``. An event that is
+    or 1,000 labels are not refused here: the pipe counts such an event as
+    *invalid* when it encodes it, and :func:`marshal_sse` raises ``ValueError``. An event that is
     encoded comes out of a client's parser equal to what went in.
 
     Attributes:

@@ -24,8 +24,9 @@ costs the server far more than the bytes in it do."""
 MAX_EVENT = 61_440
 """Bytes of one event's JSON at most, so that every frame fits one write."""
 
-MAX_LABELS = MAX_EVENT // 3
-"""Labels of one event at most: each is two quotes and a comma, even an empty one."""
+MAX_LABELS = 1000
+"""Labels of one event at most. A filter looks at each of them: as many as fit ``MAX_EVENT``, in all the
+history that a viewer comes back for, would hold up the host for a tenth of a second."""
 
 MAX_STAGES = MAX_EVENT // 32
 """Stages of one event at most: each has its names and braces."""
@@ -63,6 +64,8 @@ def encode_event(event: Event) -> bytes:
         # Not isinstance(): a subclass can change what is encoded, and a proxy run its own code.
         if type(event) is not Event:
             raise TypeError(f"expected an Event, got {type(event).__name__}")  # noqa: TRY301 - its name may raise
+        if len(event.labels) > MAX_LABELS:
+            raise ValueError(f"it has {len(event.labels)} labels, more than {MAX_LABELS}")  # noqa: TRY301
         size = _least_size(event)
         if size > MAX_EVENT:  # encoding it would hold up the host
             raise ValueError(f"it is at least {size} bytes, more than {MAX_EVENT}")  # noqa: TRY301
@@ -85,7 +88,7 @@ def _least_size(event: Event) -> int:
     """Return a size that the event's JSON has at the least, from what others may have put into it."""
     labels, stages = event.labels, event.stages
     try:
-        if len(labels) > MAX_LABELS or (stages is not None and len(stages) > MAX_STAGES):
+        if stages is not None and len(stages) > MAX_STAGES:
             return MAX_EVENT + 1
         return len(event.subject) + len(event.request_id) + len(event.source) + sum(map(len, labels))
     except TypeError:
@@ -124,7 +127,8 @@ def marshal_sse(event: Event) -> bytes:
     Raises:
         ValueError: The event cannot go on the wire: a field has the wrong type or
             value (a naive timestamp, NaN, a lone surrogate, a label that is no
-            string, an integer beyond 2**53), or its JSON is longer than 61,440 bytes.
+            string, an integer beyond 2**53), it has more than 1,000 labels, or its JSON
+            is longer than 61,440 bytes.
     """
     return b"data: %b\n\n" % encode_event(event)
 
