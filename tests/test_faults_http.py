@@ -79,8 +79,8 @@ async def test_a_stream_that_breaks_ends_alone_and_leaves_its_place(
     [
         ("_pipe.Pipe.statistics", STATS),
         ("_pipe.Pipe.statistics", EVENTS),
-        ("quart._Views._check_access", STATS),
-        ("quart.check_loopback", EVENTS),
+        ("_gate.Gate.check", STATS),
+        ("_gate.check_loopback", EVENTS),
         ("quart.parse_filter", EVENTS),
         ("quart.EventStream", EVENTS),
         ("quart._response", "/viz/"),
