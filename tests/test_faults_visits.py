@@ -118,7 +118,7 @@ async def one_round(visits: int) -> None:
                 for _ in range(AT_ONCE):
                     visitors.start_soon(visit)
             nursery.cancel_scope.cancel()
-        assert served > visits * 0.9
+        assert served > visits * 0.5
         await until(lambda: pipe.statistics().clients == 0 and (tasks_living(), open_files()) == before)
 
         came = Counter[str]()
