@@ -143,7 +143,7 @@ def ours_living() -> Counter[str]:
     return Counter(
         type(thing).__qualname__
         for thing in gc.get_objects()
-        if type(thing).__module__.startswith(("vizpipe_trio", "hypercorn", "trio", "quart", "h11"))
+        if str(type(thing).__module__).startswith(("vizpipe_trio", "hypercorn", "trio", "quart", "h11"))
         and type(thing).__name__ not in {"CancelScope", "CancelReason"}
     )
 
