@@ -14,7 +14,7 @@ demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
 
 test: $(VENV)/.test ## run all tests
-	@.ci/browser
+	@.ci/system
 	$(bin)/coverage run -m pytest $(ARGS)
 	$(bin)/coverage report
 

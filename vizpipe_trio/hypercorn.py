@@ -66,9 +66,14 @@ class StreamConfig(Config):
             has vanished without a word. Shorter than 30 also hurts clients that are slow and
             alive. On systems other than Linux the first of these cannot be had, and a
             warning says so at start-up.
+        alpn_protocols: What is offered to TLS clients: HTTP/1.1 only, so that no browser
+            chooses HTTP/2, over which `viz_blueprint` refuses its streams. It holds for the whole
+            server. Hypercorn's own default is ``["h2", "http/1.1"]``; a plaintext port
+            takes HTTP/2 whatever is said here.
     """
 
     client_timeout: float = CLIENT_TIMEOUT
+    alpn_protocols = ["http/1.1"]  # noqa: RUF012 - Hypercorn's own way
 
     def create_sockets(self) -> Sockets:
         """Return the listening sockets, from which connections inherit their limits."""

@@ -42,6 +42,13 @@ RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: longer than for a reconnect, since somebody
 has to give up a place first."""
 
+_NO_BACK_PRESSURE = (
+    "no event streams over HTTP/{version}: the server would hold in memory, without a bound, what a slow client "
+    "does not take, and neither side would learn of it. Use HTTP/1.1: for the whole server with "
+    'alpn_protocols = ["http/1.1"], or behind a proxy that speaks HTTP/2 to browsers; '
+    "or take the risk with viz_blueprint(http2=True)"
+)
+
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
@@ -118,6 +125,7 @@ def viz_blueprint(
     token: str | None,
     max_clients: int = 1000,
     heartbeat_interval: float = 15.0,
+    http2: bool = False,
 ) -> Blueprint:
     """Return a blueprint that shows a pipe's events to browsers and other clients.
 
@@ -131,8 +139,8 @@ def viz_blueprint(
     Errors are JSON, ``{"error": ...}``: 400 for a filter that does not exist (with
     ``allowed``), 401 for a wrong token, 403 for a client that is not on this machine
     when there is no token, 405 for another method, 503 with ``Retry-After`` when the
-    pipe has ended or all places are taken. A pipe that is not running yet is no error:
-    its streams are silent until it is.
+    pipe has ended or all places are taken, 505 for a stream over HTTP/2. A pipe that is
+    not running yet is no error: its streams are silent until it is.
 
     Args:
         pipe: The pipe. It is yours to run and to stop.
@@ -142,6 +150,11 @@ def viz_blueprint(
         max_clients: How many streams may be open at once, at least 1.
         heartbeat_interval: Seconds of silence, more than 0, after which a stream sends a
             comment. Proxies commonly cut what is silent for 30 to 60 seconds.
+        http2: Whether there are event streams over HTTP/2 and HTTP/3 too. Hypercorn takes all
+            that it is given there, however little the client takes (0.18): memory grows
+            without a bound, and a slow client's losses are never seen, so never told. By
+            default only the stream is refused, and the rest is served. Behind a proxy
+            browsers have HTTP/2 all the same, since the proxy comes with HTTP/1.1.
 
     Raises:
         ValueError: The token is empty or does not fit a header, or a limit is too small.
@@ -151,7 +164,7 @@ def viz_blueprint(
         raise ValueError(f"max_clients must be at least 1, not {max_clients}")
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
-    views = _Views(pipe, token, _Places(max_clients), heartbeat_interval)
+    views = _Views(pipe, token, _Places(max_clients), heartbeat_interval, http2=http2)
     blueprint = Blueprint("vizpipe", __name__)
     for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
@@ -175,11 +188,14 @@ def viz_blueprint(
 class _Views:
     """What the blueprint answers with."""
 
-    def __init__(self, pipe: Pipe, token: str | None, places: _Places, heartbeat_interval: float) -> None:
+    def __init__(
+        self, pipe: Pipe, token: str | None, places: _Places, heartbeat_interval: float, *, http2: bool
+    ) -> None:
         self._pipe = pipe
         self._token = token
         self._places = places
         self._heartbeat_interval = heartbeat_interval
+        self._http2 = http2
 
     async def guarded(self, view: Callable[[], Response]) -> Response:  # noqa: ASYNC124 - Quart would call a sync view in a thread
         """Answer with ``view``, if the request is let in."""
@@ -205,6 +221,8 @@ class _Views:
 
     def events(self) -> Response:
         """Answer with the event stream, or say why not."""
+        if not (self._http2 or request.http_version.startswith("1.")):
+            return _error(505, _NO_BACK_PRESSURE.format(version=request.http_version), {})
         try:
             wanted = parse_filter(
                 pair for pair in request.args.items(multi=True) if pair[0] not in {"token", "last_event_id"}
