@@ -4,16 +4,24 @@ docs/upstream.md tells of each. When a test here fails because of a new release,
 needed any more.
 """
 
+import gc
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
 
+import hypercorn.trio
 import pytest
+import trio
+from hypercorn.config import Config
+from quart_trio import QuartTrio
+from support import connect
 
 FOLDER = Path(__file__).parent.parent / "docs" / "upstream"
 DEFECTS = sorted(program.stem for program in FOLDER.glob("*.py"))
@@ -66,3 +74,49 @@ def test_the_defect_is_still_there(defect: str, runs: Runs) -> None:
 def test_the_fix_that_we_propose_mends_it(defect: str, runs: Runs) -> None:
     outcome = runs[defect, True].result()
     assert (outcome.returncode, outcome.stderr) == (0, ""), outcome.stdout
+
+
+@pytest.mark.parametrize("way", ["grace", "cancelled"])
+async def test_connection_is_closed_when_the_grace_is_over(way: str) -> None:
+    """Hypercorn's issue 106 fears for it; Trio's serve_listeners does it."""
+    end = trio.Event()
+    gc.disable()
+    try:
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                server = partial(hypercorn.trio.serve, endless(), one_client(), shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
+                [address] = await nursery.start(server)
+                async with connect(address) as client:
+                    await client.request("/")
+                    assert (await client.head())[0] == 200
+                    if way == "grace":
+                        end.set()
+                    else:
+                        nursery.cancel_scope.cancel()
+                    with trio.CancelScope(shield=True), pytest.raises(EOFError):
+                        await client.frame()
+    finally:
+        gc.enable()
+
+
+def one_client() -> Config:
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.graceful_timeout = 0.1
+    config.errorlog = logging.getLogger("hypercorn")
+    return config
+
+
+def endless() -> QuartTrio:
+    app = QuartTrio("tests")
+
+    @app.get("/")
+    async def index() -> AsyncGenerator[bytes]:
+        await trio.lowlevel.checkpoint()
+        return forever()
+
+    async def forever() -> AsyncGenerator[bytes]:
+        yield b"more"
+        await trio.sleep_forever()
+
+    return app

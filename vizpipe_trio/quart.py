@@ -152,8 +152,9 @@ def viz_blueprint(
             comment. Proxies commonly cut what is silent for 30 to 60 seconds.
         http2: Whether there are event streams over HTTP/2 and HTTP/3 too. Hypercorn takes all
             that it is given there, however little the client takes (0.18): memory grows
-            without a bound, and a slow client's losses are never seen, so never told. By
-            default only the stream is refused, and the rest is served. Behind a proxy
+            without a bound, and a slow client's losses are never seen, so never told; and
+            after ``keep_alive_max_requests`` on a connection its streams go silent. By
+            default the stream is refused there, and the rest is served. Behind a proxy
             browsers have HTTP/2 all the same, since the proxy comes with HTTP/1.1.
 
     Raises:
