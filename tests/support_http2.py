@@ -249,7 +249,7 @@ class Server:
 
 @asynccontextmanager
 async def served(
-    app: QuartTrio, pipe: Pipe, config: Config, *, seconds: float = 20
+    app: QuartTrio, pipe: Pipe, config: Config, *, seconds: float = 40
 ) -> AsyncGenerator[Server]:
     """Serve an app as users are told to, while in the block.
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 from support import EVENTS, PREAMBLE, STATS, Connection, make_app, read_json, sequence, until
-from support_http2 import WINDOW, Certificates, Http2Connection, dial_http1, dial_http2, served
+from support_http2 import WINDOW, Certificates, Http2Connection, Server, dial_http1, dial_http2, served
 from support_nginx import documented_site, nginx
 
 from vizpipe_trio import Event, Pipe
@@ -32,8 +32,8 @@ server {
 class Proxy:
     """Where the proxy is, and how to get there."""
 
-    def __init__(self, url: str, certificates: Certificates, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, url: str, server: Server, certificates: Certificates) -> None:
+        self.server = server
         self._url = url
         self._certificates = certificates
 
@@ -70,7 +70,7 @@ async def proxied(
         served(app, pipe, config or StreamConfig()) as server,
         nginx(site or documented_site(), server.url, certificates, folder) as url,
     ):
-        yield Proxy(url, certificates, folder)
+        yield Proxy(url, server, certificates)
 
 
 async def watch_http2(client: Http2Connection, query: str = "") -> int:
@@ -168,7 +168,12 @@ async def test_stream_that_is_not_read_misses_events_and_holds_up_no_other_on_it
     tmp_path: Path,
 ) -> None:
     pipe = Pipe(client_capacity=4, flush_interval=0)
-    async with proxied(make_app(pipe, token="right"), pipe, tmp_path) as proxy, proxy.http2() as client:
+    config = StreamConfig()
+    config.client_timeout = 1
+    async with (
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, config=config) as proxy,
+        proxy.http2() as client,
+    ):
         stalled = await watch_http2(client, "?token=right")
         healthy = await watch_http2(client, "?token=right")
         client.stalled.add(stalled)
@@ -177,6 +182,31 @@ async def test_stream_that_is_not_read_misses_events_and_holds_up_no_other_on_it
             assert sequence(await client.frame(healthy)) == number
         assert client.answers[stalled].received <= WINDOW
         assert pipe.statistics().missed > 100  # of 20 MB it is offered, no more than its queue is kept
+        await until(lambda: pipe.statistics().clients == 1)  # it is given up
+        pipe.emit(Event())
+        assert sequence(await client.frame(healthy)) == 401
+
+
+async def test_shutdown_ends_streams_properly_beside_one_that_is_not_read(tmp_path: Path) -> None:
+    pipe = Pipe(flush_interval=0)
+    async with (
+        proxied(make_app(pipe, token="right"), pipe, tmp_path) as proxy,
+        proxy.watch("?token=right", receive_buffer=4096),
+        proxy.http2() as client,
+    ):
+        stalled = await watch_http2(client, "?token=right")
+        healthy = await watch_http2(client, "?token=right")
+        client.stalled.add(stalled)
+        for number in range(1, 101):
+            pipe.emit(Event(subject="x" * 50_000))
+            assert sequence(await client.frame(healthy)) == number
+
+        async def read() -> None:
+            assert await client.frame(healthy) == b""
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await proxy.server.shut_down()
 
 
 async def test_viewer_that_comes_back_resumes_where_it_was(tmp_path: Path) -> None:
