@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,9 +33,8 @@ def raise_file_limit(needed: int) -> None:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of all threads of a process so far, user and system."""
-    # proc(5): after the name in parentheses, utime and stime are the 12th and 13th field.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # clock_getcpuclockid(3) of the process, which Python lacks: ~pid, and 2 for exact time.
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def resident_bytes(pid: int) -> int:

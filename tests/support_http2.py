@@ -249,19 +249,32 @@ class Server:
 
 @asynccontextmanager
 async def served(
-    app: QuartTrio, pipe: Pipe, config: Config, *, seconds: float = 40
+    app: QuartTrio,
+    pipe: Pipe,
+    config: Config | None = None,
+    *,
+    client_timeout: float = 30,
+    seconds: float = 40,
 ) -> AsyncGenerator[Server]:
     """Serve an app as users are told to, while in the block.
 
     The block has to be done within ``seconds``, and nobody must log an error.
     """
+    config = Config() if config is None else config
     config.bind = ["127.0.0.1:0"]
     config.graceful_timeout = GRACE
     config.errorlog = logging.getLogger("hypercorn")
     begin_shutdown, ended = trio.Event(), trio.Event()
 
     async def run(*, task_status: trio.TaskStatus[list[str]]) -> None:  # noqa: ASYNC128 - serve() does
-        await serve(app, config, pipe, shutdown_trigger=begin_shutdown.wait, task_status=task_status)
+        await serve(
+            app,
+            config,
+            pipe,
+            client_timeout=client_timeout,
+            shutdown_trigger=begin_shutdown.wait,
+            task_status=task_status,
+        )
         ended.set()
 
     with no_errors_logged(), trio.fail_after(seconds):

@@ -12,7 +12,6 @@ from support import EVENTS, PREAMBLE, STATS, Connection, make_app, sequence, unt
 from support_http2 import WINDOW, Certificates, Http2Connection, dial_http1, dial_http2, served
 
 from vizpipe_trio import Event, Pipe
-from vizpipe_trio.hypercorn import StreamConfig
 
 Frame = Callable[[], Awaitable[bytes]]
 
@@ -24,7 +23,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 def both_protocols(certificates: Certificates | None) -> Config:
     """Configure a server as somebody does who wants HTTP/2."""
-    config = StreamConfig()
+    config = Config()
     config.alpn_protocols = ["h2", "http/1.1"]
     return config if certificates is None else certificates.protect(config)
 
@@ -86,7 +85,7 @@ async def test_client_that_would_rather_have_http2_is_given_http1_by_default(
 ) -> None:
     pipe = Pipe()
     async with (
-        served(make_app(pipe), pipe, certificates.protect(StreamConfig())) as server,
+        served(make_app(pipe), pipe, certificates.protect(Config())) as server,
         dial_http1(server.url, certificates.trusting("h2", "http/1.1")) as client,
     ):
         await client.request(EVENTS)
@@ -218,10 +217,8 @@ async def test_client_that_stops_reading_is_given_up_over_tls_and_misses_what_it
     certificates: Certificates,
 ) -> None:
     pipe = Pipe(client_capacity=4, flush_interval=0)
-    config = StreamConfig()
-    config.client_timeout = 1
     async with (
-        served(make_app(pipe), pipe, certificates.protect(config)) as server,
+        served(make_app(pipe), pipe, certificates.protect(Config()), client_timeout=1) as server,
         tls_viewers(server.url, certificates) as (_, healthy),
     ):
         for number in range(1, 201):
@@ -238,7 +235,7 @@ async def test_shutdown_over_tls_ends_what_is_read_and_does_not_wait_for_the_res
 ) -> None:
     pipe = Pipe(flush_interval=0)
     async with (
-        served(make_app(pipe), pipe, certificates.protect(StreamConfig())) as server,
+        served(make_app(pipe), pipe, certificates.protect(Config())) as server,
         tls_viewers(server.url, certificates) as (_, healthy),
     ):
         for number in range(1, 101):

@@ -13,7 +13,6 @@ from support_http2 import WINDOW, Certificates, Http2Connection, Server, dial_ht
 from support_nginx import documented_site, nginx
 
 from vizpipe_trio import Event, Pipe
-from vizpipe_trio.hypercorn import StreamConfig
 
 PREFIX = "/pipeline"
 
@@ -62,12 +61,12 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(
-    app: QuartTrio, pipe: Pipe, folder: Path, *, site: str | None = None, config: StreamConfig | None = None
+    app: QuartTrio, pipe: Pipe, folder: Path, *, site: str | None = None, client_timeout: float = 30
 ) -> AsyncGenerator[Proxy]:
     """Serve an app behind nginx while in the block."""
     certificates = Certificates.issue(folder)
     async with (
-        served(app, pipe, config or StreamConfig()) as server,
+        served(app, pipe, client_timeout=client_timeout) as server,
         nginx(site or documented_site(), server.url, certificates, folder) as url,
     ):
         yield Proxy(url, server, certificates)
@@ -146,10 +145,8 @@ async def test_client_that_leaves_frees_its_place(tmp_path: Path) -> None:
 
 async def test_client_that_stops_reading_misses_events_is_given_up_and_hurts_nobody(tmp_path: Path) -> None:
     pipe = Pipe(client_capacity=4, flush_interval=0)
-    config = StreamConfig()
-    config.client_timeout = 1
     async with (
-        proxied(make_app(pipe, token="right"), pipe, tmp_path, config=config) as proxy,
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, client_timeout=1) as proxy,
         proxy.watch("?token=right", receive_buffer=4096),
         proxy.watch("?token=right") as healthy,
     ):
@@ -168,10 +165,8 @@ async def test_stream_that_is_not_read_misses_events_and_holds_up_no_other_on_it
     tmp_path: Path,
 ) -> None:
     pipe = Pipe(client_capacity=4, flush_interval=0)
-    config = StreamConfig()
-    config.client_timeout = 1
     async with (
-        proxied(make_app(pipe, token="right"), pipe, tmp_path, config=config) as proxy,
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, client_timeout=1) as proxy,
         proxy.http2() as client,
     ):
         stalled = await watch_http2(client, "?token=right")

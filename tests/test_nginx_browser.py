@@ -9,7 +9,6 @@ from support_http2 import Certificates, served
 from support_nginx import documented_site, find_command, nginx
 
 from vizpipe_trio import Event, Pipe
-from vizpipe_trio.hypercorn import StreamConfig
 
 PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
@@ -50,7 +49,7 @@ async def test_browser_has_ten_streams_open_at_once(tmp_path: Path) -> None:
         return PAGE
 
     async with (
-        served(app, pipe, StreamConfig(), seconds=60) as server,
+        served(app, pipe) as server,
         nginx(documented_site(), server.url, certificates, tmp_path) as url,
     ):
         assert await trio.to_thread.run_sync(watch_ten_times, chromium, url, pipe) == "h2"

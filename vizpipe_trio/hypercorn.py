@@ -1,53 +1,59 @@
-"""Run Hypercorn so that a viewer that stops reading neither stays for ever nor holds up the exit.
+"""Hypercorn and event streams: streams that end, whatever their clients do.
 
-    config = StreamConfig()
-    config.bind = ["127.0.0.1:8000"]
+    from vizpipe_trio.hypercorn import StreamGuard
+
+    app = QuartTrio(__name__)
+    app.asgi_app = StreamGuard(app.asgi_app, pipe)
+
+That is all, whether the app is served by Hypercorn's own command, with or without a
+configuration file and however many workers, or from Python by ``hypercorn.trio.serve``.
+`serve` does the same and listens for SIGINT and SIGTERM as well:
+
     trio.run(serve, app, config, pipe)
 
-Hypercorn's Trio worker sends inside a shield, so no time-out in an app can end a send to a client that
-has stopped reading, and no shutdown either. Only the kernel can: `StreamConfig` tells it to give up
-such a connection, and `serve` resets what is left when the grace at shutdown is over.
-
-With Hypercorn's own command, a configuration file in Python has the first of the two:
-
-    from vizpipe_trio.hypercorn import guarded_bind
-
-    bind = [guarded_bind("127.0.0.1:8000")]
+Why it is needed: Hypercorn's Trio worker sends inside a shielded cancel scope, so no time-out
+ends a send to a client that has stopped reading, and one such client keeps the server from
+ever shutting down. Hooks that run at the end of the server run after all connections are gone.
+Quart-Trio cancels the last send of each response. And with several workers Hypercorn's master
+terminates the others as soon as the first is done. `docs/upstream.md` shows each of them.
 
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
+import multiprocessing
 import os
 import signal
 import socket
-import struct
+import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import trio
 
 try:
     import hypercorn.trio
-    from hypercorn.config import Config, Sockets
+    from hypercorn.config import Config
 except ImportError as _missing:
     raise ImportError(
         "vizpipe_trio.hypercorn needs Hypercorn: pip install 'vizpipe-trio[quart]'"
     ) from _missing
 
+from . import _sockets
 from ._pipe import Pipe
 
-__all__ = ["PromptEnd", "StreamConfig", "guarded_bind", "serve"]
+__all__ = ["StreamGuard", "serve"]
 
 CLIENT_TIMEOUT = 30.0
 """Seconds. Not much less: the kernel also resets clients that read, but very slowly. As a rule, a
 client has to read its receive buffer, commonly 128 KiB, once in that time."""
 
-KEEP_ALIVE_PROBES = 3
-"""Unanswered probes after which an idle connection is given up."""
+LONGEST_CLIENT_TIMEOUT = 86_400
+"""Seconds: a day. The kernel's own limits are not much longer."""
+
+GRACEFUL_TIMEOUT = 3.0
+"""Seconds: Hypercorn's own default."""
 
 RESET_AFTER = 0.25
 """Seconds after the end of the grace at which what is left is reset: Hypercorn has its chance."""
@@ -55,69 +61,145 @@ RESET_AFTER = 0.25
 LAST_WORDS_SECONDS = 1.0
 """How long the end of a response may take to be sent. Over HTTP/2 it waits for the client."""
 
-_RESET = struct.pack("ii", 1, 0)  # socket(7): linger for no time at all
+POLL_SECONDS = 0.1
+"""How often is looked whether shutdown has begun, of which Hypercorn's command tells no app."""
 
 
-class StreamConfig(Config):
-    """Hypercorn's configuration, whose connections end when their client does.
+class StreamGuard:
+    """ASGI middleware that lets no client of an event stream hurt the server.
 
-    Attributes:
-        client_timeout: Seconds after which a client is given up that takes nothing, or that
-            has vanished without a word. Shorter than 30 also hurts clients that are slow and
-            alive. On systems other than Linux the first of these cannot be had, and a
-            warning says so at start-up.
-        alpn_protocols: What is offered to TLS clients: HTTP/1.1 only, so that no browser
-            chooses HTTP/2, over which `viz_blueprint` refuses its streams. It holds for the whole
-            server. Hypercorn's own default is ``["h2", "http/1.1"]``; a plaintext port
-            takes HTTP/2 whatever is said here.
-    """
+    - A client that takes nothing, or that has vanished without a word, is given up after
+      ``client_timeout``. Meanwhile it costs its queue, and what the kernel buffers.
+    - When the server begins to shut down (it closes its listening sockets), the pipe is
+      stopped, so every stream that keeps up ends properly and at once. What is still connected
+      when the grace is over is reset.
+    - A response's end goes out before its connection is told that it is over.
+    - With several workers, each gets to its own end.
 
-    client_timeout: float = CLIENT_TIMEOUT
-    alpn_protocols = ["http/1.1"]  # noqa: RUF012 - Hypercorn's own way
-
-    def create_sockets(self) -> Sockets:
-        """Return the listening sockets, from which connections inherit their limits."""
-        sockets = super().create_sockets()
-        for listener in (*sockets.secure_sockets, *sockets.insecure_sockets):
-            _guard(listener, self.client_timeout)
-        return sockets
-
-
-def guarded_bind(address: str, client_timeout: float = CLIENT_TIMEOUT) -> str:
-    """Listen, as `StreamConfig` does, and return what goes into Hypercorn's ``bind``.
-
-    For configuration files, which cannot say what class they are: see the module's text.
+    On systems other than Linux the kernel cannot give up a client that takes nothing, and a
+    warning says so at start-up. Unix sockets are left alone: their peer is a proxy on this
+    machine, with time-outs of its own.
 
     Args:
-        address: ``host:port``, an IPv6 host in brackets.
-        client_timeout: As in `StreamConfig`.
+        app: An ASGI app that knows about lifespan.
+        pipe: The pipe whose streams the app serves. The app runs it.
+        client_timeout: Seconds, from 1 to 86,400. Shorter than 30 also hurts clients that are
+            slow and alive.
+        graceful_timeout: What Hypercorn's setting of this name is, in seconds.
+
+    Raises:
+        ValueError: A time-out is out of its range.
     """
-    config = StreamConfig()
-    config.bind = [address]
-    config.client_timeout = client_timeout
-    return f"fd://{config.create_sockets().insecure_sockets[0].detach()}"
+
+    def __init__(
+        self,
+        app: Any,
+        pipe: Pipe,
+        *,
+        client_timeout: float = CLIENT_TIMEOUT,
+        graceful_timeout: float = GRACEFUL_TIMEOUT,
+    ) -> None:
+        if not 1 <= client_timeout <= LONGEST_CLIENT_TIMEOUT:
+            raise ValueError(f"client_timeout must be 1 to 86400 seconds, not {client_timeout}")
+        if not graceful_timeout >= 0:
+            raise ValueError(f"graceful_timeout must be 0 or more seconds, not {graceful_timeout}")
+        self._app = app
+        self._pipe = pipe
+        self._client_timeout = client_timeout
+        self._graceful_timeout = graceful_timeout
+        self._listeners: dict[int, list[_sockets.Listener]] = {}  # by port
+        self._shutdown = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        """Serve one request, or the app's whole life."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] == "http":
+            self._note_server(scope.get("server"))
+            await self._app(scope, receive, partial(_send_on, send))
+        else:
+            await self._app(scope, receive, send)
+
+    def begin_shutdown(self) -> None:
+        """Stop the pipe, and reset after the grace what is left. Idempotent, no checkpoint.
+
+        For who shuts down the server by a trigger of his own and wants no delay: the guard
+        notices by itself within a tenth of a second.
+        """
+        self._shutdown = True
+        self._pipe.stop()
+
+    def _note_server(self, server: tuple[str, int | None] | None) -> None:
+        if server is not None and server[1] is not None and server[1] not in self._listeners:
+            self._listeners[server[1]], _ = _sockets.limit(server[1], self._client_timeout)
+
+    async def _live(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        if not hasattr(socket, "TCP_USER_TIMEOUT"):
+            warnings.warn(
+                "this system cannot give up a client that has stopped reading (it has no TCP_USER_TIMEOUT): "
+                "put a proxy with a send time-out in front",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            if _is_one_of_several():
+                nursery.start_soon(self._outlive_termination)
+            await self._app(scope, receive, send)
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """Wait for the shutdown, and then see to it that it comes to an end."""
+        limited: set[int] = set()
+        while not self._shutdown:
+            await trio.sleep(POLL_SECONDS)
+            for port in self._listeners.keys() - limited:
+                # Those that were on their way when the limit was set have not inherited it.
+                _, new = _sockets.limit(port, self._client_timeout)
+                if not new:
+                    limited.add(port)
+            if self._listeners and not self._is_listening():
+                self.begin_shutdown()
+        await trio.sleep(self._graceful_timeout + RESET_AFTER)
+        while True:
+            for port in self._listeners:
+                _sockets.reset(port)
+            await trio.sleep(RESET_AFTER)
+
+    def _is_listening(self) -> bool:
+        return any(listener.is_open for several in self._listeners.values() for listener in several)
+
+    async def _outlive_termination(self) -> None:
+        """Get to the end of the shutdown, though Hypercorn's master says SIGTERM.
+
+        It says so when the first worker is done. From somebody else it means what it says.
+        """
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                self.begin_shutdown()
+                await trio.sleep(self._graceful_timeout)
+                if self._is_listening() or not self._listeners:
+                    break
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _guard(listener: socket.socket, client_timeout: float) -> None:
-    if listener.family not in {socket.AF_INET, socket.AF_INET6}:
-        return  # a unix socket's peer cannot vanish
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    seconds = max(int(client_timeout / (KEEP_ALIVE_PROBES + 1)), 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", seconds),
-        ("TCP_KEEPINTVL", seconds),
-        ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", int(client_timeout * 1000)),
-    ):
-        if hasattr(socket, name):
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    if not hasattr(socket, "TCP_USER_TIMEOUT"):
-        warnings.warn(
-            "this system cannot give up a client that has stopped reading (it has no TCP_USER_TIMEOUT); "
-            "put a proxy with a send time-out in front",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+def _is_one_of_several() -> bool:
+    is_worker = multiprocessing.parent_process() is not None
+    return is_worker and threading.current_thread() is threading.main_thread()
+
+
+def _send_on(send: Callable[[Any], Awaitable[None]], message: Any) -> Awaitable[None]:
+    if message["type"] == "http.response.body" and not message.get("more_body"):
+        return _send_last(send, message)
+    return send(message)  # and not await: one object less for each write
+
+
+async def _send_last(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
+    # Quart-Trio cancels it: Hypercorn says that the client has gone as soon as the response
+    # ends, and is still busy ending it. Connections would linger, and every shutdown take the
+    # whole grace.
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_SECONDS):
+        await send(message)
 
 
 async def serve(
@@ -125,6 +207,7 @@ async def serve(
     config: Config,
     pipe: Pipe,
     *,
+    client_timeout: float = CLIENT_TIMEOUT,
     shutdown_trigger: Callable[[], Awaitable[object]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -136,97 +219,30 @@ async def serve(
 
     Args:
         app: An ASGI app.
-        config: A `StreamConfig`, or any configuration of Hypercorn's.
+        config: Hypercorn's configuration. Unless its ``alpn_protocols`` says otherwise, TLS clients
+            are offered HTTP/1.1 only, so that no browser chooses HTTP/2, over which
+            `viz_blueprint` refuses its streams. It holds for the whole server. A plaintext
+            port takes HTTP/2 in any case.
         pipe: The pipe whose streams the app serves. The app runs it.
+        client_timeout: As for `StreamGuard`.
         shutdown_trigger: Shutdown begins when it returns. By default SIGINT and SIGTERM begin it.
         task_status: Told the addresses, once it listens.
+
+    Raises:
+        ValueError: ``client_timeout`` is out of its range.
     """
-    async with trio.open_nursery() as helpers:
-        async with trio.open_nursery() as nursery:
-            addresses: list[str] = []
+    guard = StreamGuard(app, pipe, client_timeout=client_timeout, graceful_timeout=config.graceful_timeout)
+    if config.alpn_protocols is Config.alpn_protocols:  # nobody has chosen
+        config.alpn_protocols = ["http/1.1"]
 
-            async def shutdown_begins() -> None:
-                await (shutdown_trigger or _a_signal)()
-                pipe.stop()
-                ports = {int(address.rpartition(":")[2]) for address in addresses if "://" in address}
-                helpers.start_soon(_reset_after, config.graceful_timeout + RESET_AFTER, ports)
+    async def shutdown_begins() -> None:
+        await (shutdown_trigger or _a_signal)()
+        guard.begin_shutdown()
 
-            # Hypercorn's types have a bare dict in them.
-            server = partial(hypercorn.trio.serve, PromptEnd(app), config, shutdown_trigger=shutdown_begins)  # pyright: ignore[reportUnknownMemberType]
-            addresses += await nursery.start(server)
-            task_status.started(addresses)
-        helpers.cancel_scope.cancel()
+    # Hypercorn's types have a bare dict in them.
+    await hypercorn.trio.serve(guard, config, shutdown_trigger=shutdown_begins, task_status=task_status)  # pyright: ignore[reportUnknownMemberType]
 
 
 async def _a_signal() -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         await anext(signals)
-
-
-class PromptEnd:
-    """ASGI middleware that lets a response's end go out before its request is over.
-
-    Quart-Trio cancels its own last send: Hypercorn says that the client has gone as soon as
-    the response ends, and is still busy ending it. Without this, connections linger after
-    each response, and every shutdown takes the whole grace.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
-        """Serve one request, or one lifespan."""
-
-        def send_on(message: Any) -> Awaitable[None]:
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                return _send_last(send, message)
-            return send(message)  # and not await: one object less for each write
-
-        await self._app(scope, receive, send_on)
-
-
-async def _send_last(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_SECONDS):
-        await send(message)
-
-
-async def _reset_after(seconds: float, ports: set[int]) -> None:
-    """Reset the connections that are still there by then, and those that come to light later."""
-    await trio.sleep(seconds)
-    while True:
-        for connection in _connections(ports):
-            with suppress(OSError), connection:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                connection.shutdown(socket.SHUT_RDWR)
-        await trio.sleep(RESET_AFTER)
-
-
-def _connections(ports: set[int]) -> Iterator[socket.socket]:
-    """Yield this process's connections to local ports, duplicated.
-
-    Hypercorn gives nobody a connection, so they are found among all open files. Without
-    ``/dev/fd``, as on Windows, there is no telling.
-    """
-    with suppress(FileNotFoundError):
-        for file in Path("/dev/fd").iterdir():
-            with suppress(OSError):
-                duplicate = os.dup(int(file.name))
-                try:
-                    connection = socket.socket(fileno=duplicate)
-                except OSError:
-                    os.close(duplicate)  # a file, or a pipe
-                    continue
-                if _is_connected(connection, ports):
-                    yield connection
-                else:
-                    connection.close()
-
-
-def _is_connected(connection: socket.socket, ports: set[int]) -> bool:
-    if connection.family not in {socket.AF_INET, socket.AF_INET6} or connection.type != socket.SOCK_STREAM:
-        return False
-    try:
-        connection.getpeername()
-    except OSError:
-        return False  # it listens
-    return connection.getsockname()[1] in ports

@@ -3,14 +3,11 @@
     app = QuartTrio(__name__)
     pipe = Pipe()
     app.register_blueprint(viz_blueprint(pipe, token=os.environ["VIZ_TOKEN"]))
+    app.asgi_app = StreamGuard(app.asgi_app, pipe)  # from vizpipe_trio.hypercorn
 
     @app.before_serving
     async def start():
         await app.nursery.start(pipe.run)
-
-    @app.after_serving
-    async def stop():
-        pipe.stop()
 
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """

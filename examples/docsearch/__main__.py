@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import trio
+from hypercorn.config import Config
 
 from vizpipe_trio import Pipe
-from vizpipe_trio.hypercorn import StreamConfig, serve
+from vizpipe_trio.hypercorn import serve
 
 from .app import create_app
 from .options import from_command_line
@@ -58,7 +59,7 @@ async def send_traffic(address: str, rate: float) -> None:
 async def run(listener: socket.socket, token: str, rate: float | None) -> None:
     """Serve until SIGINT or SIGTERM."""
     pipe, traffic = Pipe(), trio.CancelScope()
-    config = StreamConfig()
+    config = Config()
     config.graceful_timeout = GRACE
     config.loglevel = "WARNING"  # it would announce an address without the token
     address = address_of(listener)

@@ -1,0 +1,121 @@
+"""This process's TCP sockets at a port, found among its open files. No tasks.
+
+Hypercorn gives nobody its sockets, so what only a socket's options can do has to find them
+first. Without ``/dev/fd``, as on Windows, none are found.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+KEEP_ALIVE_PROBES = 3
+"""Unanswered probes after which an idle connection is given up."""
+
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # socket(7): linger for no time at all
+
+
+class Listener(NamedTuple):
+    """A listening socket: its file, and what that is as long as it is open."""
+
+    file: int
+    identity: tuple[int, int]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its owner has not closed it."""
+        return _identity(self.file) == self.identity
+
+
+def limit(port: int, seconds: float) -> tuple[list[Listener], int]:
+    """Have the kernel give up peers that take nothing, or do not answer, for so many seconds.
+
+    Sets it for the connections at a port and, as accepted connections inherit it, for its
+    listeners.
+
+    Returns:
+        The listeners, and how many sockets did not have this limit yet.
+    """
+    listeners: list[Listener] = []
+    new = 0
+    for file, found in _sockets(port):
+        with suppress(OSError):  # it is gone already
+            new += _limit(found, seconds)
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                identity = _identity(file)
+                if identity is not None:
+                    listeners.append(Listener(file, identity))
+    return listeners, new
+
+
+def _limit(found: socket.socket, seconds: float) -> bool:
+    probe_seconds = max(int(seconds / (KEEP_ALIVE_PROBES + 1)), 1)
+    options = {
+        "TCP_KEEPIDLE": probe_seconds,
+        "TCP_KEEPINTVL": probe_seconds,
+        "TCP_KEEPCNT": KEEP_ALIVE_PROBES,
+        "TCP_USER_TIMEOUT": int(seconds * 1000),
+    }
+    has = {name: getattr(socket, name) for name in options if hasattr(socket, name)}
+    known = [found.getsockopt(socket.IPPROTO_TCP, number) for number in has.values()]
+    if known == [options[name] for name in has] and found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        return False
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, number in has.items():
+        found.setsockopt(socket.IPPROTO_TCP, number, options[name])
+    return True
+
+
+def reset(port: int) -> None:
+    """Reset the connections at a port, also those whose peer takes nothing."""
+    for _, connection in _sockets(port):
+        with suppress(OSError):  # it is gone already
+            if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
+    """Yield files that are TCP sockets at a local port, each with a duplicate that is closed again."""
+    for file in _open_files():
+        duplicate = _duplicate(file)
+        if duplicate is not None:
+            with duplicate:
+                if _is_at(duplicate, port):
+                    yield file, duplicate
+
+
+def _open_files() -> list[int]:
+    try:
+        return [int(path.name) for path in Path("/dev/fd").iterdir()]
+    except OSError:
+        return []
+
+
+def _duplicate(file: int) -> socket.socket | None:
+    try:
+        duplicate = os.dup(file)
+    except OSError:
+        return None  # it was closed since
+    try:
+        return socket.socket(fileno=duplicate)
+    except OSError:
+        os.close(duplicate)  # no socket
+        return None
+
+
+def _is_at(found: socket.socket, port: int) -> bool:
+    if found.family not in {socket.AF_INET, socket.AF_INET6} or found.type != socket.SOCK_STREAM:
+        return False
+    return bool(found.getsockname()[1] == port)
+
+
+def _identity(file: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
