@@ -247,6 +247,24 @@ async def test_token_is_not_in_the_proxys_log(tmp_path: Path) -> None:
     assert "sesame" not in log
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (b"Upgrade: h2c", b"HTTP2-Settings: A"),
+        (b"Upgrade: websocket", b"Connection: upgrade", b"Sec-WebSocket-Extensions: \xff"),
+    ],
+    ids=["h2c", "websocket"],
+)
+async def test_request_that_would_end_the_server_does_not_reach_it(
+    tmp_path: Path, headers: tuple[bytes, ...]
+) -> None:
+    pipe = Pipe()
+    async with proxied(make_app(pipe, token="right"), pipe, tmp_path) as proxy, proxy.http1() as client:
+        for _ in range(2):
+            await client.request(f"{PREFIX}{STATS}?token=right", *headers)
+            assert (await read_json(client))[0] == 200
+
+
 async def test_stream_works_behind_a_proxy_that_asks_in_http_1_0_and_ends(tmp_path: Path) -> None:
     pipe = Pipe(flush_interval=0)
     async with (
