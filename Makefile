@@ -8,7 +8,7 @@ TRAFFIC ?= 5
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo test lint types bench format
+.PHONY: demo test soak lint types bench format
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
@@ -17,6 +17,10 @@ test: $(VENV)/.test ## run all tests
 	@.ci/system
 	$(bin)/coverage run -m pytest $(ARGS)
 	$(bin)/coverage report
+
+soak: $(VENV)/.soak ## ten minutes at saturation, and ten thousand viewers that come and go
+	$(bin)/python tests/soak.py --into docs/soak $(ARGS)
+	VIZPIPE_VISITS=10000 $(bin)/pytest -o faulthandler_timeout=600 tests/test_faults_visits.py
 
 lint: $(VENV)/.lint
 	$(bin)/ruff format --check .
@@ -47,6 +51,10 @@ $(VENV)/.demo: $(VENV)/.pip
 
 $(VENV)/.test: $(VENV)/.pip
 	$(bin)/python -m pip install --quiet --editable '.[quart]' --group test
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart]' --group soak
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.pip

@@ -422,7 +422,7 @@ async def test_other_tasks_get_their_turn_while_many_events_are_encoded(
         looks += 1
         return looks * 1e-4
 
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", clock)
+    monkeypatch.setattr("vizpipe_trio._intake.perf_counter", clock)
     async with open_pipe(100, flush_interval=0) as pipe:
         for event in numbered(100):
             pipe.emit(event)
@@ -437,7 +437,8 @@ async def test_other_tasks_get_their_turn_while_many_events_are_encoded(
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No turn of the dispatcher ends early because the machine is slow."""
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", lambda: 0.0)
+    for module in ("_intake", "_pipe"):
+        monkeypatch.setattr(f"vizpipe_trio.{module}.perf_counter", lambda: 0.0)
 
 
 async def test_between_turns_the_host_has_the_thread_to_itself(
@@ -554,7 +555,7 @@ async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(
                     pipe.emit(event)
                 await trio.lowlevel.checkpoint()
                 subscription.abandon()
-            assert len(pipe._gaps) <= 2
+            assert len(pipe._intake._gaps) <= 2
         statistics = pipe.statistics()
         assert statistics.dropped > 10_000
 
@@ -568,7 +569,7 @@ async def test_an_event_too_big_for_the_write_before_it_is_not_encoded_again_and
         encoded.append(event)
         return encode_event(event)
 
-    monkeypatch.setattr("vizpipe_trio._pipe.encode_event", encode)
+    monkeypatch.setattr("vizpipe_trio._intake.encode_event", encode)
     async with open_pipe(1, flush_interval=1) as pipe:
         with pipe.subscribe() as subscription:
             for length in (0, 20_000, 50_000):
@@ -688,7 +689,7 @@ async def test_events_do_not_wait_behind_others_that_take_long_to_refuse(
         looks += 1
         return looks * 0.0004
 
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", clock)
+    monkeypatch.setattr("vizpipe_trio._intake.perf_counter", clock)
     async with open_pipe() as pipe:
         with pipe.subscribe() as subscription:
             for _ in range(300):
@@ -743,7 +744,7 @@ async def test_a_ctrl_c_cannot_come_between_taking_an_event_and_counting_it(
         return encode_event(event)
 
     protected: list[bool] = []
-    monkeypatch.setattr("vizpipe_trio._pipe.encode_event", encode)
+    monkeypatch.setattr("vizpipe_trio._intake.encode_event", encode)
     async with open_pipe() as pipe:
         pipe.emit(Event())
     assert protected == [True]

@@ -137,7 +137,7 @@ async def test_a_long_replay_comes_in_bounded_writes() -> None:
 
 
 async def test_writes_are_bounded_and_carry_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", lambda: 0.0)  # no turn ends early
+    monkeypatch.setattr("vizpipe_trio._intake.perf_counter", lambda: 0.0)  # no turn ends early
     async with open_pipe(1000) as pipe:
         with EventStream(pipe) as stream:
             for _ in range(1000):

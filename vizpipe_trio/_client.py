@@ -10,6 +10,8 @@ from collections import deque
 from ._batch import Batch, EventFilter, Missed
 from ._event import Event
 
+_UNKNOWN = Missed("history", None)
+
 
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
@@ -114,6 +116,20 @@ class ClientQueue:
         self._taken_of_first = 0
         self._miss(self.queued)
         self.queued = 0
+
+    def write_off(self, offered: int) -> None:
+        """Count as missed what of so many events was never queued, because offering them failed.
+
+        The client is told of a gap of unknown size, once for all that follow on each other:
+        what was dropped at the entrance may have been lost with it.
+        """
+        self.offered = offered
+        lost = offered - self.delivered - self.missed - self.filtered - self.queued
+        self.missed += lost
+        self._totals.missed += lost
+        self._close_gap()
+        if not self._items or self._items[-1] is not _UNKNOWN:
+            self._items.append(_UNKNOWN)
 
     def clear(self) -> None:
         """Let go of what is queued. The account keeps it as queued: never delivered."""

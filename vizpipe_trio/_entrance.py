@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 from ._event import Event
+from ._report import FaultReport
 
 DEFAULT_CAPACITY = 1000
 
@@ -55,23 +56,18 @@ class Entrance:
     Args:
         capacity: How many events may wait; 0 or less means 1000.
         metric: Told of each event that is dropped.
-        fault: Told what ``metric.inc()`` raised.
+        faults: Told what went wrong, since who emits must not be.
 
     Attributes:
         capacity: How many events may wait.
         waiting: The events that wait, oldest first. Its task takes them from the left.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        metric: DropMetric | None,
-        fault: Callable[[str, Exception], None],
-    ) -> None:
+    def __init__(self, capacity: int, metric: DropMetric | None, faults: FaultReport) -> None:
         self.capacity = capacity if capacity > 0 else DEFAULT_CAPACITY
         self.waiting: deque[Event] = deque()
         self._metric = metric
-        self._fault = fault
+        self._faults = faults
         self._lock = RLock()
         self._closed = False  # for good
         self._left = False  # by its task, which may come back
@@ -91,40 +87,52 @@ class Entrance:
         Call it under KI protection, so that no Ctrl-C comes between event and count.
         """
         waiting = self.waiting
-        if get_ident() == self._thread:
-            self._emitted += 1
-            level = len(waiting)
-            if level < self._alarm:
-                waiting.append(event)
-                return True
-            if level < self.capacity:
-                waiting.append(event)
-                if _is_call_by_a_task(other_than=self._sleeper):
-                    self._alarm = self.capacity
-                    self._wake()
-                else:
-                    self.rouse()
-                return True
-            self._overflowed += 1
-        else:
-            with self._lock:
-                self._emitted_elsewhere += 1
+        try:
+            if get_ident() == self._thread:
+                self._emitted += 1
                 level = len(waiting)
-                if level < self._room:
-                    # First the event, then the look at the alarm. rest() does it the other way
-                    # round, so one of the two always sees the other.
+                if level < self._alarm:
                     waiting.append(event)
-                    if level < self._alarm or self.rouse():
-                        return True
-                    waiting.pop()
-                    self._refused += 1
-                elif self.closed:
-                    self._refused += 1
-                else:
-                    self._overflowed_elsewhere += 1
+                    return True
+                if level < self.capacity:
+                    waiting.append(event)
+                    self._ring()
+                    return True
+                self._overflowed += 1
+            else:
+                with self._lock:
+                    self._emitted_elsewhere += 1
+                    level = len(waiting)
+                    if level < self._room:
+                        # First the event, then the look at the alarm. rest() does it the other
+                        # way round, so one of the two always sees the other.
+                        waiting.append(event)
+                        if level < self._alarm or self.rouse():
+                            return True
+                        waiting.pop()
+                        self._refused += 1
+                    elif self.closed:
+                        self._refused += 1
+                    else:
+                        self._overflowed_elsewhere += 1
+        except MemoryError as error:  # from append(): all else looks after itself
+            with self._lock:
+                self._overflowed_elsewhere += 1  # which viewers are told of
+            self._faults.note("there was no memory to queue an event", error)
         if self._metric is not None:
             self._tell(self._metric)
         return False
+
+    def _ring(self) -> None:
+        """Have the task's rest ended by who emits in its thread; the event is queued already."""
+        try:
+            if _is_call_by_a_task(other_than=self._sleeper):
+                self._alarm = self.capacity
+                self._wake()
+                return
+        except Exception as error:
+            self._faults.note_own("the pipe could not see who emits", error)
+        self.rouse()
 
     def rouse(self) -> bool:
         """Have the task's rest ended; say whether Trio is still there to do it. Any thread."""
@@ -134,13 +142,16 @@ class Entrance:
                 self._token.run_sync_soon(self._wake, idempotent=True)
         except trio.RunFinishedError:
             return False  # Trio crashed, and attend() was never unwound
+        except Exception as error:
+            self._alarm = 0  # the next one tries again
+            self._faults.note_own("the pipe could not be woken", error)
         return True
 
     def _tell(self, metric: DropMetric) -> None:
         try:
             metric.inc()
         except Exception as error:
-            self._fault("metric.inc() raised", error)
+            self._faults.note("metric.inc() raised", error)
 
     def counts(self) -> Counts:
         """Return the account so far."""

@@ -10,9 +10,9 @@ may lose events, but every loss is counted and told.
 import logging
 import math
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import chain, islice
 from time import perf_counter
 from typing import NamedTuple
@@ -24,18 +24,15 @@ from ._batch import Batch, EventFilter, Missed
 from ._client import ClientQueue, Totals
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
+from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
 from ._report import FaultReport
-from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
+from ._sse import MAX_BURST, MAX_WRITE
 from ._subscription import Parcel, Subscription
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
 thread one write, about 80 µs under Hypercorn, so a turn is a little under 1 ms."""
-
-TURN_SECONDS = 0.001
-"""How long the dispatcher itself may hold the thread, to encode events or to put them
-through filters, before the host's other tasks get their turn."""
 
 PASSES_A_WRITE = 3
 """Times that Trio runs a client's task until its write is done, under Hypercorn: how
@@ -54,6 +51,13 @@ single burst is over by then."""
 
 LOG_INTERVAL = 10.0
 """Seconds between two reports of faults."""
+
+FAULT_PAUSE = 0.1
+"""Seconds until the dispatcher goes on after a fault of its own: one that lasts must not take
+the thread. Meanwhile events wait at the entrance, or are dropped there and counted."""
+
+LAST_ATTEMPTS = 3
+"""Faults after which a dispatcher that is to stop gives up handing out what is queued."""
 
 
 class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,8 +144,9 @@ class Pipe:
             raise ValueError(f"flush_interval must be 0 or more seconds, not {flush_interval}")
         logger = logger or logging.getLogger("vizpipe_trio")
         self._faults = FaultReport(logger, trio.current_time, LOG_INTERVAL)
-        self._entrance = Entrance(capacity, metric, self._faults.note)
+        self._entrance = Entrance(capacity, metric, self._faults)
         self._log = Log(history)
+        self._intake = Intake(self._entrance, self._log, self._faults)
         self._client_capacity = client_capacity
         self._flush_interval = flush_interval
         # In the order in which they were served last, so the hindmost first.
@@ -152,12 +157,6 @@ class Pipe:
         self._round_ended = -math.inf
         self._max_write = MAX_WRITE
         self._totals = Totals()
-        self._invalid = 0
-        self._broadcast = 0
-        # Drops that are not in the log yet: how many events are to be taken from the
-        # entrance before them, and how many they are.
-        self._gaps: deque[tuple[int, int]] = deque()
-        self._drops_noted = 0
 
     @trio.lowlevel.enable_ki_protection
     def emit(self, event: Event) -> bool:
@@ -265,8 +264,8 @@ class Pipe:
         return PipeStatistics(
             emitted=emitted,
             dropped=overflowed + refused,
-            invalid=self._invalid,
-            broadcast=self._broadcast,
+            invalid=self._intake.invalid,
+            broadcast=self._intake.broadcast,
             queued=queued,
             capacity=self._entrance.capacity,
             clients=self._open,
@@ -283,7 +282,8 @@ class Pipe:
 
         After `stop` it hands out what is queued, ends every subscription, and returns.
         Cancelling it ends them at once; what was queued stays, and what is emitted is
-        dropped, until the pipe is run again.
+        dropped, until the pipe is run again. No fault in here ends it, and with it your
+        nursery: it is logged, what was lost is counted, and the run goes on.
 
         Raises:
             RuntimeError: The pipe is already running.
@@ -295,17 +295,38 @@ class Pipe:
                 task_status.started()
                 await self._dispatch()
         finally:
-            try:
-                while self._serve(trio.current_time()):
-                    pass
-            finally:
-                for client in self._clients:
-                    client._end()
-                self._clients.clear()
-                self._silent.clear()
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """Hand out what was taken already, and end every subscription."""
+        try:
+            while self._serve(trio.current_time()):
+                pass
+        except Exception as error:
+            self._faults.note_own("what was left could not be handed out", error)
+        finally:
+            for client in list(self._clients):
+                self._dismiss(client)
+            self._silent.clear()
+            with suppress(Exception):  # a clock, say: there is nobody left to tell
                 self._faults.close()
 
     async def _dispatch(self) -> None:
+        """Serve the clients until there is nothing more to do, whatever goes wrong."""
+        attempts = LAST_ATTEMPTS
+        while attempts:
+            try:
+                await self._take_turns()
+            except Exception as error:
+                self._faults.note_own("the dispatcher failed, and goes on", error)
+            else:
+                return
+            attempts -= self._entrance.closed
+            with suppress(Exception):
+                self._faults.flush()
+            await trio.sleep(FAULT_PAUSE)
+
+    async def _take_turns(self) -> None:
         """Serve the clients in rounds, the hindmost first, some a turn."""
         entrance = self._entrance
         half_full = entrance.capacity // 2
@@ -356,21 +377,47 @@ class Pipe:
         hindmost = self._hindmost()
         while hindmost is not None:
             client, (place, _) = hindmost
+            due = client.offered + served.place.events - place.events
             key = place, client._filter_key
-            if key not in parcels:
-                parcels[key] = [
-                    (len(batch), self._select(batch, client.filter), dropped)
-                    for batch, dropped in self._log.since(place)
-                ]
-            # Before it is woken, and only if its own filter has not just closed it.
-            if client in self._clients:
-                self._clients[client] = served
-                self._clients.move_to_end(client)
-                woken += client._deliver(parcels[key], self._max_write)
+            try:
+                if key not in parcels:
+                    parcels[key] = [
+                        (len(batch), self._select(batch, client.filter), dropped)
+                        for batch, dropped in self._log.since(place)
+                    ]
+                # Before it is woken, and only if its own filter has not just closed it.
+                if client in self._clients:
+                    self._clients[client] = served
+                    self._clients.move_to_end(client)
+                    woken += client._deliver(parcels[key], self._max_write)
+            except Exception as error:
+                self._faults.note_own("a client could not be served, and missed what was new", error)
+                woken += self._pass_over(client, served, due)
             if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return True
             hindmost = self._hindmost()
         return woken > 0
+
+    def _pass_over(self, client: Subscription, served: Served, due: int) -> bool:
+        """Have a client miss what could not be offered to it; say whether that woke a task."""
+        if client not in self._clients:
+            return False
+        try:
+            self._clients[client] = served
+            self._clients.move_to_end(client)
+            return client._write_off(due)
+        except Exception as error:
+            self._faults.note_own("a client could not be served at all, and was ended", error)
+            self._dismiss(client)
+            return True
+
+    def _dismiss(self, client: Subscription) -> None:
+        """End a client: it gets what it has in its queue, and nothing more."""
+        self._clients.pop(client, None)
+        try:
+            client._end()
+        except Exception as error:
+            self._faults.note_own("a client could not be woken for its end", error)
 
     def _hindmost(self) -> tuple[Subscription, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
@@ -404,53 +451,8 @@ class Pipe:
         """Take events from the entrance, up to one write for the hindmost client."""
         hindmost = self._hindmost()
         self._log.settle(hindmost[1].place if hindmost else self._log.head)
-        # In this order: what is dropped in between, by a thread, is behind what waits then.
-        overflowed = self._entrance.overflowed
-        end = self._taken + len(self._entrance.waiting)
-        if overflowed > self._drops_noted:
-            # Events are dropped while the entrance is full, so behind all that waits now.
-            self._gaps.append((end, overflowed - self._drops_noted))
-            self._drops_noted = overflowed
-        until = perf_counter() + TURN_SECONDS
-        while True:
-            due = self._gaps[0][0] if self._gaps else end
-            if due > self._taken:
-                room = self._max_write - self._log.pending
-                self._log.extend(self._encode(due - self._taken, room, until))
-            if self._taken < due or not self._gaps:
-                break
-            self._log.add_gap(self._gaps.popleft()[1])
+        self._intake.take(self._max_write)
         self._faults.flush()
-
-    @property
-    def _taken(self) -> int:
-        """Events taken from the entrance so far."""
-        return self._invalid + self._broadcast
-
-    def _encode(self, most: int, room: int, until: float) -> Batch:
-        """Take so many events at most from the entrance, so many bytes of frames, for so long."""
-        waiting = self._entrance.waiting
-        events: list[Event] = []
-        frames: list[bytes] = []
-        for _ in range(most):
-            if perf_counter() > until:
-                break
-            event = waiting[0]
-            try:
-                data = encode_event(event)
-            except ValueError as error:
-                self._invalid += 1
-                self._faults.note("an event was left out as invalid", error)
-            else:
-                frame = event_frame(self._log.event_id(len(events) + 1), data)
-                room -= len(frame)
-                if room < 0:
-                    break
-                events.append(event)
-                frames.append(frame)
-            waiting.popleft()
-        self._broadcast += len(events)
-        return Batch(events, frames)
 
     def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:
         """Return what a filter lets through."""

@@ -56,11 +56,13 @@ class EventStream:
         self._drained_by = math.inf
 
     def __enter__(self) -> Self:
-        # No checkpoint between these two: each event is in one of them and not in both.
+        beginning = preamble(RETRY_MS)
+        # No checkpoint between these two: each event is in one of them and not in both. And
+        # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
         self._subscription = self._pipe.subscribe(self._filter)
         self._subscription.heartbeat_interval = self._heartbeat_interval
-        self._prelude = chain([preamble(RETRY_MS)], replay)
+        self._prelude = chain([beginning], replay)
         return self
 
     def __exit__(

@@ -171,9 +171,10 @@ class Subscription:
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, in one object less
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already waiting for this subscription")
+        is_woken = self._fell_silent(self)
         self._reader = trio.lowlevel.current_task()
         parked = trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - as above
-        if self._fell_silent(self):
+        if is_woken:
             return parked
         return self._until_heartbeat(parked)
 
@@ -213,6 +214,11 @@ class Subscription:
             self._queue.offer(offered, batch)
             self._queue.overload(dropped)
         return bool(self._queue) and self._wake()
+
+    def _write_off(self, offered: int) -> bool:
+        """Miss what of so many events could not be handed out, and say whether that woke a task."""
+        self._queue.write_off(offered)
+        return self._wake()
 
     def _end(self) -> None:
         """Let iterations end once what is queued is taken; for the pipe, in Trio's thread."""

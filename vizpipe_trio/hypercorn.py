@@ -27,7 +27,6 @@ import socket
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import trio
@@ -59,7 +58,7 @@ RESET_AFTER = 0.25
 """Seconds after the end of the grace at which what is left is reset: Hypercorn has its chance."""
 
 LAST_WORDS_SECONDS = 1.0
-"""How long the end of a response may take to be sent. Over HTTP/2 it waits for the client."""
+"""How long the server may take to end a response, once it has told the app that it is over."""
 
 POLL_SECONDS = 0.1
 """How often is looked whether shutdown has begun, of which Hypercorn's command tells no app."""
@@ -73,7 +72,7 @@ class StreamGuard:
     - When the server begins to shut down (it closes its listening sockets), the pipe is
       stopped, so every stream that keeps up ends properly and at once. What is still connected
       when the grace is over is reset.
-    - A response's end goes out before its connection is told that it is over.
+    - Each response's end goes out whole, so that connections are closed or used again at once.
     - With several workers, each gets to its own end.
 
     On systems other than Linux the kernel cannot give up a client that takes nothing, and a
@@ -107,7 +106,8 @@ class StreamGuard:
         self._pipe = pipe
         self._client_timeout = client_timeout
         self._graceful_timeout = graceful_timeout
-        self._listeners: dict[int, list[_sockets.Listener]] = {}  # by port
+        self._ports: set[int] = set()
+        self._listeners: set[_sockets.Listener] = set()
         self._shutdown = False
 
     async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -116,7 +116,8 @@ class StreamGuard:
             await self._live(scope, receive, send)
         elif scope["type"] == "http":
             self._note_server(scope.get("server"))
-            await self._app(scope, receive, partial(_send_on, send))
+            request = _Request(receive, send)
+            await self._app(scope, request.receive, request.send)
         else:
             await self._app(scope, receive, send)
 
@@ -130,8 +131,15 @@ class StreamGuard:
         self._pipe.stop()
 
     def _note_server(self, server: tuple[str, int | None] | None) -> None:
-        if server is not None and server[1] is not None and server[1] not in self._listeners:
-            self._listeners[server[1]], _ = _sockets.limit(server[1], self._client_timeout)
+        if server is not None and server[1] is not None and server[1] not in self._ports:
+            self._ports.add(server[1])
+            self._limit(server[1])
+
+    def _limit(self, port: int) -> bool:
+        """Limit what is at a port; say whether there was anything new."""
+        listeners, new = _sockets.limit(port, self._client_timeout)
+        self._listeners.update(listeners)
+        return new
 
     async def _live(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         if not hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -153,21 +161,18 @@ class StreamGuard:
         limited: set[int] = set()
         while not self._shutdown:
             await trio.sleep(POLL_SECONDS)
-            for port in self._listeners.keys() - limited:
-                # Those that were on their way when the limit was set have not inherited it.
-                _, new = _sockets.limit(port, self._client_timeout)
-                if not new:
-                    limited.add(port)
+            # Connections that were on their way when the limit was set have not inherited it.
+            limited |= {port for port in self._ports - limited if not self._limit(port)}
             if self._listeners and not self._is_listening():
                 self.begin_shutdown()
         await trio.sleep(self._graceful_timeout + RESET_AFTER)
         while True:
-            for port in self._listeners:
+            for port in self._ports:
                 _sockets.reset(port)
             await trio.sleep(RESET_AFTER)
 
     def _is_listening(self) -> bool:
-        return any(listener.is_open for several in self._listeners.values() for listener in several)
+        return any(listener.is_open for listener in self._listeners)
 
     async def _outlive_termination(self) -> None:
         """Get to the end of the shutdown, though Hypercorn's master says SIGTERM.
@@ -188,18 +193,36 @@ def _is_one_of_several() -> bool:
     return is_worker and threading.current_thread() is threading.main_thread()
 
 
-def _send_on(send: Callable[[Any], Awaitable[None]], message: Any) -> Awaitable[None]:
-    if message["type"] == "http.response.body" and not message.get("more_body"):
-        return _send_last(send, message)
-    return send(message)  # and not await: one object less for each write
+class _Request:
+    """One request's way to the server and back, whose end is sent whole.
 
+    Quart-Trio cancels the last send of each response: Hypercorn says that the client has gone
+    as soon as the response is out, and is still busy ending it. Connections would linger, and
+    every shutdown take the whole grace. So from that word on, and only then, the send is shielded.
+    """
 
-async def _send_last(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
-    # Quart-Trio cancels it: Hypercorn says that the client has gone as soon as the response
-    # ends, and is still busy ending it. Connections would linger, and every shutdown take the
-    # whole grace.
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_SECONDS):
-        await send(message)
+    __slots__ = ("_last", "_receive", "_send")
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        self._receive = receive
+        self._send = send
+        self._last: trio.CancelScope | None = None
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._last is not None:
+            self._last.deadline = trio.current_time() + LAST_WORDS_SECONDS
+            self._last.shield = True
+        return message
+
+    def send(self, message: Any) -> Awaitable[None]:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            return self._send_last(message)
+        return self._send(message)  # and not await: one object less for each write
+
+    async def _send_last(self, message: Any) -> None:
+        with trio.CancelScope() as self._last:
+            await self._send(message)
 
 
 async def serve(
