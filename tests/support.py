@@ -63,7 +63,7 @@ async def serve(app: QuartTrio, *, seconds: float = 10, errors_logged: int = 0) 
     config.keep_alive_timeout = 1  # also until a connection that never had a request is forgotten
     config.errorlog = logging.getLogger("hypercorn")  # its default also writes to stderr
     end = trio.Event()
-    with no_errors_logged(), trio.fail_after(seconds):
+    with error_log(errors_logged), trio.fail_after(seconds):
         async with trio.open_nursery() as nursery:
             # Hypercorn's types have a bare dict in them.
             server = partial(hypercorn.trio.serve, app, config, shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
@@ -74,15 +74,15 @@ async def serve(app: QuartTrio, *, seconds: float = 10, errors_logged: int = 0) 
 
 
 @contextmanager
-def no_errors_logged() -> Generator[None]:
-    """Whatever happens in the block, nobody must log an error."""
+def error_log(count: int = 0) -> Generator[None]:
+    """Whatever happens in the block, so many errors must be logged."""
     errors = _Errors()
     logging.getLogger().addHandler(errors)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(errors)
-    assert len(errors.messages) == errors_logged, errors.messages
+    assert len(errors.messages) == count, errors.messages
 
 
 class _Errors(logging.Handler):

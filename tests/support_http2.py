@@ -15,7 +15,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from hypercorn.config import Config
 from quart_trio import QuartTrio
-from support import EVENTS, PREAMBLE, Connection, connect, no_errors_logged
+from support import EVENTS, PREAMBLE, Connection, connect, error_log
 
 from vizpipe_trio import Pipe
 from vizpipe_trio.hypercorn import serve
@@ -277,7 +277,7 @@ async def served(
         )
         ended.set()
 
-    with no_errors_logged(), trio.fail_after(seconds):
+    with error_log(), trio.fail_after(seconds):
         async with trio.open_nursery() as nursery:
             [url] = await nursery.start(run)
             server = Server(url, begin_shutdown, ended)
