@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vizpipe_trio._access import AccessError, Token, check_loopback, check_user
+from vizpipe_trio._access import AccessError, Token, check_loopback
 
 SESAME = Token("sesame")
 
@@ -134,15 +134,3 @@ def test_without_a_token_a_page_of_this_origin_is_let_in(origin: str, host: str)
 def test_without_a_token_a_page_of_another_origin_is_refused(origin: str) -> None:
     with pytest.raises(AccessError, match="a page of another site"):
         check_loopback("127.0.0.1", {"host": "localhost:8000", "origin": origin}, "1.1")
-
-
-@pytest.mark.parametrize("user", [None, 0, 1000, 60_000, 65_535, 100_000, 998])
-def test_without_a_token_a_person_root_and_the_servers_own_user_are_let_in(user: int | None) -> None:
-    check_user(user, own=998)
-
-
-@pytest.mark.parametrize("user", [1, 33, 999, 61_184, 65_534])
-def test_without_a_token_a_services_account_is_refused_as_a_proxys_would_be(user: int) -> None:
-    with pytest.raises(AccessError, match=f"a service's account .user ID {user}.") as caught:
-        check_user(user, own=0)
-    assert caught.value.status == 403

@@ -1,6 +1,5 @@
 """Whose pages may watch: raw requests, and pages of other origins in a real Chromium."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -190,18 +189,6 @@ async def test_without_a_token_a_proxy_that_says_nothing_of_itself_is_known_by_i
         status, _, body = await read_json(client)
         assert status == 403
         assert body["error"] == "this request came through a proxy: set a token"
-
-
-async def test_without_a_token_a_proxy_that_says_nothing_at_all_is_known_by_its_account() -> None:
-    """The account is that of Debian's web servers: nginx told to speak HTTP/1.1 is like this."""
-    if os.geteuid() != 0 and not os.environ.get("CI"):
-        pytest.skip("only root can give a socket away")
-    async with serve(make_app(Pipe())) as url, connect(url) as client:
-        os.fchown(client.stream.socket.fileno(), 33, -1)
-        await client.request(STATS, b"User-Agent: curl/8.5.0", host=url.removeprefix("http://"))
-        status, _, body = await read_json(client)
-        assert status == 403
-        assert body["error"].startswith("this request came from a service's account (user ID 33)")
 
 
 @pytest.mark.parametrize("client", ["left out", None, ("/run/proxy.sock",)])

@@ -31,11 +31,6 @@ _PROXY_HEADERS = (
 )
 
 
-_SERVICES = (range(1, 1000), range(61_184, 65_535))
-"""User IDs that belong to no person: systemd's, and Debian's, ranges for system accounts, for the users
-that systemd makes up, and nobody."""
-
-
 class AccessError(RequestError):
     """A request that is not let in."""
 
@@ -83,27 +78,10 @@ def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def check_user(user: int | None, own: int | None) -> None:
-    """Let in a request of a person, of root, or of the server's own user.
-
-    Args:
-        user: The ID of the user whose program it is; None if that is unknown.
-        own: The ID of the user whose program this is, where there is such a thing.
-
-    Raises:
-        AccessError: It is the program of a service, such as a proxy that says nothing of itself.
-    """
-    if user is not None and user != own and any(user in service for service in _SERVICES):
-        raise AccessError(
-            403,
-            f"this request came from a service's account (user ID {user}), as a proxy's does: set a token",
-        )
-
-
 def check_loopback(client: str | None, headers: Mapping[str, str], http_version: str) -> None:
     """Let in a request that a program on this machine made for itself.
 
-    A proxy that says nothing of itself and speaks HTTP/1.1 is not known as one: see `check_user`.
+    A proxy that says nothing of itself and speaks HTTP/1.1 cannot be told from such a program.
 
     Args:
         client: The peer's IP address; None where the transport has none.

@@ -1,11 +1,9 @@
 """Who is let in, from an ASGI scope: puts the checks of a request's parts together."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from ._access import Token, check_loopback, check_user
-from ._peer import user_of_peer
+from ._access import Token, check_loopback
 from ._request import check_no_body
 
 
@@ -38,7 +36,6 @@ class Gate:
         # Quart's test client makes such scopes, with a mark that no server puts there.
         elif "client" in scope or "_quart._preserve_context" not in scope:
             check_loopback(address_of(scope), headers, scope.get("http_version", "1.1"))
-            check_user(_user_of(scope), os.geteuid() if hasattr(os, "geteuid") else None)
         check_no_body(headers)
 
 
@@ -46,8 +43,3 @@ def address_of(scope: Mapping[str, Any]) -> str | None:
     """Return the peer's address; None where the transport has none."""
     client = scope.get("client")
     return client[0] if client else None
-
-
-def _user_of(scope: Mapping[str, Any]) -> int | None:
-    client, server = scope.get("client"), scope.get("server")
-    return user_of_peer(client, server) if client and server else None

@@ -242,7 +242,10 @@ async def serve(
 
     Args:
         app: An ASGI app.
-        config: Hypercorn's configuration.
+        config: Hypercorn's configuration. Unless its ``alpn_protocols`` says otherwise, TLS clients
+            are offered HTTP/1.1 only, so that no browser chooses HTTP/2, over which
+            `viz_blueprint` refuses its streams. It holds for the whole server. A plaintext
+            port takes HTTP/2 in any case.
         pipe: The pipe whose streams the app serves. The app runs it.
         client_timeout: As for `StreamGuard`.
         shutdown_trigger: Shutdown begins when it returns. By default SIGINT and SIGTERM begin it.
@@ -252,6 +255,8 @@ async def serve(
         ValueError: ``client_timeout`` is out of its range.
     """
     guard = StreamGuard(app, pipe, client_timeout=client_timeout, graceful_timeout=config.graceful_timeout)
+    if config.alpn_protocols is Config.alpn_protocols:  # nobody has chosen
+        config.alpn_protocols = ["http/1.1"]
 
     async def shutdown_begins() -> None:
         await (shutdown_trigger or _a_signal)()

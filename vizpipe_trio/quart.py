@@ -48,6 +48,13 @@ _PRIVATE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",  # nor may another site's page embed it
 }
 
+_NO_BACK_PRESSURE = (
+    "no event streams over HTTP/{version}: the server would hold in memory, without a bound, what a slow client "
+    "does not take, and neither side would learn of it. Use HTTP/1.1: for the whole server with "
+    'alpn_protocols = ["http/1.1"], or behind a proxy that speaks HTTP/2 to browsers; '
+    "or take the risk with viz_blueprint(http2=True)"
+)
+
 _STREAM_HEADERS = {
     **_PRIVATE_HEADERS,
     "Content-Type": "text/event-stream",
@@ -115,6 +122,7 @@ def viz_blueprint(
     max_clients: int = 1000,
     max_clients_per_address: int | None = None,
     heartbeat_interval: float = 15.0,
+    http2: bool = False,
 ) -> Blueprint:
     """Return a blueprint that shows a pipe's events to browsers and other clients.
 
@@ -128,8 +136,8 @@ def viz_blueprint(
     Errors are JSON, ``{"error": ...}``: 400 for a filter that does not exist (with
     ``allowed``), 401 for a wrong token, 403 for a client that is not on this machine
     when there is no token, 405 for another method, 503 with ``Retry-After`` when the
-    pipe has ended or all places are taken. A pipe that is not running yet is no error:
-    its streams are silent until it is. What is asked for is bounded: 414 for a query
+    pipe has ended or all places are taken, 505 for a stream over HTTP/2. A pipe that is
+    not running yet is no error: its streams are silent until it is. What is asked for is bounded: 414 for a query
     string of more than 8 KiB, 400 for more than 64 parameters, 413 for a request with a
     body.
 
@@ -143,15 +151,20 @@ def viz_blueprint(
         pipe: The pipe. It is yours to run and to stop.
         token: What clients must send, as ``Authorization: Bearer`` or, since a browser's
             EventSource sends no headers, as ``?token=``. None, said explicitly, lets in
-            clients on this machine only. With a proxy on this machine set a token: it is
-            recognised, and refused, by its headers or by the account it runs under, unless
-            that is root's or a person's.
+            clients on this machine only. With a proxy on this machine set a token: most
+            proxies say what they are, and then nobody is let in, but some do not.
         max_clients: How many streams may be open at once, at least 1.
         max_clients_per_address: How many of them for one IP address, or for one /64 network
             of IPv6, at least 1. By default there is no such bound, because behind a proxy
             all clients have the proxy's address, unless a middleware sets the ASGI scope's.
         heartbeat_interval: Seconds of silence, more than 0, after which a stream sends a
             comment. Proxies commonly cut what is silent for 30 to 60 seconds.
+        http2: Whether there are event streams over HTTP/2 and HTTP/3 too. Hypercorn takes all
+            that it is given there, however little the client takes (0.18): memory grows
+            without a bound, and a slow client's losses are never seen, so never told; and
+            after ``keep_alive_max_requests`` on a connection its streams go silent. By
+            default the stream is refused there, and the rest is served. Behind a proxy
+            browsers have HTTP/2 all the same, since the proxy comes with HTTP/1.1.
 
     Raises:
         ValueError: The token is empty or does not fit a header, or a limit is too small.
@@ -159,7 +172,7 @@ def viz_blueprint(
     places = Places(max_clients, max_clients_per_address)
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
-    views = _Views(pipe, Gate(token), places, heartbeat_interval)
+    views = _Views(pipe, Gate(token), places, heartbeat_interval, http2=http2)
     blueprint = Blueprint("vizpipe", __name__)
     for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
@@ -183,11 +196,14 @@ def viz_blueprint(
 class _Views:
     """What the blueprint answers with."""
 
-    def __init__(self, pipe: Pipe, gate: Gate, places: Places, heartbeat_interval: float) -> None:
+    def __init__(
+        self, pipe: Pipe, gate: Gate, places: Places, heartbeat_interval: float, *, http2: bool
+    ) -> None:
         self._pipe = pipe
         self._gate = gate
         self._places = places
         self._heartbeat_interval = heartbeat_interval
+        self._http2 = http2
 
     async def guarded(self, view: Callable[[_Query], Response]) -> Response:  # noqa: ASYNC124 - Quart would call a sync view in a thread
         """Answer with ``view``, if the request is let in and keeps to the bounds."""
@@ -205,6 +221,8 @@ class _Views:
 
     def events(self, query: _Query) -> Response:
         """Answer with the event stream, or say why not."""
+        if not (self._http2 or request.http_version.startswith("1.")):
+            return _error(505, _NO_BACK_PRESSURE.format(version=request.http_version), {})
         last_event_id = find_last_event_id(
             request.headers.get("Last-Event-ID"), _first(query, "last_event_id")
         )
