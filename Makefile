@@ -5,10 +5,11 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
 TRAFFIC ?= 5
+SECONDS ?= 60
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo test soak lint types bench format
+.PHONY: demo test soak lint types bench fuzz format
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
@@ -31,6 +32,9 @@ types: $(VENV)/.lint
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
 	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio
+
+fuzz: $(VENV)/.test ## search each target for bytes that break a promise, a minute each, or SECONDS=600
+	for target in event request resume; do $(bin)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
 
 bench: $(VENV)/.bench ## measure against peers and bare limits: ten minutes, or ARGS=--quick
 	$(bin)/python -m benchmarks $(ARGS)

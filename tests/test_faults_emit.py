@@ -130,7 +130,7 @@ async def test_a_logger_that_is_broken_itself_does_not_end_the_run(
 ) -> None:
     async with open_pipe(logger=Silent("host")) as pipe:
         with pipe.subscribe() as subscription:
-            for name in ("_pipe.Pipe._take", "_intake.encode_event", "_log.Log.since"):
+            for name in ("_dispatcher.Dispatcher._take", "_intake.encode_event", "_log.Log.since"):
                 Fault(monkeypatch, name, 1, RuntimeError("a fault of ours"))
                 pipe.emit(Event())
                 await trio.sleep(20)

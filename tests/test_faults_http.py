@@ -42,9 +42,9 @@ SEAMS = [
     "_pipe.ClientQueue",
     "_pipe.Pipe.subscribe",
     "_stream.EventStream.__anext__",
-    "_subscription.Subscription.until_ready",
+    "_subscription.Subscription._until_ready",
     "_pipe.Pipe._fell_silent",
-    "_subscription.Subscription.take_bytes",
+    "_subscription.Subscription._take_bytes",
     "_client.ClientQueue.take",
     "_batch.Batch.head",
 ]
@@ -79,8 +79,8 @@ async def test_a_stream_that_breaks_ends_alone_and_leaves_its_place(
     [
         ("_pipe.Pipe.statistics", STATS),
         ("_pipe.Pipe.statistics", EVENTS),
-        ("quart._Views._check_access", STATS),
-        ("quart.check_loopback", EVENTS),
+        ("_gate.Gate.check", STATS),
+        ("_gate.check_loopback", EVENTS),
         ("quart.parse_filter", EVENTS),
         ("quart.EventStream", EVENTS),
         ("quart._response", "/viz/"),

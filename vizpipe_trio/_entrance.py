@@ -80,6 +80,7 @@ class Entrance:
         self._emitted = self._emitted_elsewhere = 0
         self._overflowed = self._overflowed_elsewhere = 0
         self._refused = 0
+        self._refused_meanwhile = 0  # so far, between two tasks that attended to it
 
     def emit(self, event: Event) -> bool:
         """Queue an event, or count it as dropped. Never blocks or raises, any thread.
@@ -94,11 +95,14 @@ class Entrance:
                 if level < self._alarm:
                     waiting.append(event)
                     return True
-                if level < self.capacity:
+                if level >= self.capacity:
+                    self._overflowed += 1
+                else:
                     waiting.append(event)
-                    self._ring()
-                    return True
-                self._overflowed += 1
+                    if self._ring():
+                        return True
+                    waiting.pop()
+                    self._refused += 1
             else:
                 with self._lock:
                     self._emitted_elsewhere += 1
@@ -123,16 +127,16 @@ class Entrance:
             self._tell(self._metric)
         return False
 
-    def _ring(self) -> None:
-        """Have the task's rest ended by who emits in its thread; the event is queued already."""
+    def _ring(self) -> bool:
+        """Have the task's rest ended by who emits in its thread; say whether Trio is still there."""
         try:
             if _is_call_by_a_task(other_than=self._sleeper):
                 self._alarm = self.capacity
                 self._wake()
-                return
+                return True
         except Exception as error:
             self._faults.note_own("the pipe could not see who emits", error)
-        self.rouse()
+        return self.rouse()
 
     def rouse(self) -> bool:
         """Have the task's rest ended; say whether Trio is still there to do it. Any thread."""
@@ -169,6 +173,11 @@ class Entrance:
         return self._overflowed + self._overflowed_elsewhere
 
     @property
+    def dropped(self) -> int:
+        """Events dropped so far of which clients are to be told: not those after the end."""
+        return self.overflowed + self._refused_meanwhile
+
+    @property
     def closed(self) -> bool:
         """Whether events are dropped because nobody will take them."""
         return self._closed or self._left
@@ -198,7 +207,9 @@ class Entrance:
         """
         with self._lock:
             self._left = False
-            self._room = 0 if self._closed else self.capacity
+            if not self._closed:
+                self._room = self.capacity
+                self._refused_meanwhile = self._refused
             self._token = trio.lowlevel.current_trio_token()
             self._thread = None if self._closed else get_ident()
         try:
@@ -214,11 +225,14 @@ class Entrance:
 
         A checkpoint. For the task that attends to it.
         """
+        # In this order: who emits in the middle of this, from a finalizer or a signal handler,
+        # sees that there is somebody to be woken.
+        self._sleeper.append(trio.lowlevel.current_task())
         self._alarm = alarm
         if len(self.waiting) > alarm or self._closed or seconds <= 0:
+            self._sleeper.clear()
             await trio.lowlevel.checkpoint()
         else:
-            self._sleeper.append(trio.lowlevel.current_task())
             with trio.move_on_after(seconds):
                 await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
         self._alarm = self.capacity

@@ -37,15 +37,22 @@ class Intake:
         self._gaps: deque[tuple[int, int]] = deque()
         self._drops_noted = 0
 
+    def note_drops(self) -> None:
+        """Note what was dropped since the last look: a gap behind all that waits now."""
+        # In this order: what is dropped in between, by a thread, is behind what waits then.
+        dropped = self._entrance.dropped
+        end = self._taken + len(self._entrance.waiting)
+        if dropped > self._drops_noted:
+            count = dropped - self._drops_noted
+            if self._gaps and self._gaps[-1][0] == end:
+                count += self._gaps.pop()[1]
+            self._gaps.append((end, count))
+            self._drops_noted = dropped
+
     def take(self, max_write: int) -> None:
         """Take events, until so many bytes are pending for the hindmost client or time is up."""
-        # In this order: what is dropped in between, by a thread, is behind what waits then.
-        overflowed = self._entrance.overflowed
+        self.note_drops()
         end = self._taken + len(self._entrance.waiting)
-        if overflowed > self._drops_noted:
-            # Events are dropped while the entrance is full, so behind all that waits now.
-            self._gaps.append((end, overflowed - self._drops_noted))
-            self._drops_noted = overflowed
         until = perf_counter() + TURN_SECONDS
         while True:
             due = self._gaps[0][0] if self._gaps else end

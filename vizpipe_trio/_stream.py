@@ -60,8 +60,7 @@ class EventStream:
         # No checkpoint between these two: each event is in one of them and not in both. And
         # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
-        self._subscription = self._pipe.subscribe(self._filter)
-        self._subscription.heartbeat_interval = self._heartbeat_interval
+        self._subscription = self._pipe.subscribe(self._filter, heartbeat_interval=self._heartbeat_interval)
         self._prelude = chain([beginning], replay)
         return self
 
@@ -77,23 +76,26 @@ class EventStream:
     def __aiter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> bytes:
         subscription = self._subscription
         if subscription is None:
             raise RuntimeError("enter the stream first: with stream: ...")
-        if subscription.ended:
+        if subscription._ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             if trio.current_time() > self._drained_by:
-                subscription.abandon()
-                if self._prelude is not None and any(self._prelude):
+                subscription._abandon()
+                if self._prelude is not None and next(self._prelude, None) is not None:
                     self._prelude = iter([missed_frame("history", None)])
-        if self._prelude is not None:
+        while self._prelude is not None:
             await trio.lowlevel.checkpoint()
-            if write := next(self._prelude, b""):
+            write = next(self._prelude, None)
+            if write:
                 return write
-            self._prelude = None
-        await subscription.until_ready()  # and not receive_bytes(): see Subscription
+            if write is None:
+                self._prelude = None
+        await subscription._until_ready()  # and not receive_bytes(): see Subscription
         try:
-            return subscription.take_bytes()
+            return subscription._take_bytes()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
