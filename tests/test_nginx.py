@@ -219,9 +219,10 @@ async def test_viewer_that_comes_back_resumes_where_it_was(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("path", [EVENTS, STATS])
-async def test_without_a_token_nobody_gets_in_through_the_proxy(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("site", [documented_site(), BARE_SITE], ids=["documented", "bare"])
+async def test_without_a_token_nobody_gets_in_through_the_proxy(tmp_path: Path, site: str, path: str) -> None:
     pipe = Pipe()
-    async with proxied(make_app(pipe), pipe, tmp_path) as proxy, proxy.http1() as client:
+    async with proxied(make_app(pipe), pipe, tmp_path, site=site) as proxy, proxy.http1() as client:
         await client.request(PREFIX + path, host="127.0.0.1")
         status, _, body = await read_json(client)
         assert status == 403
