@@ -87,7 +87,7 @@ async def read_all(viewer: Connection) -> None:
     assert await viewer.stream.receive_some() == b""
 
 
-async def stuck_socket(url: str, *, task_status: trio.TaskStatus[None]) -> None:
+async def stuck_socket(url: str, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114 - used here only
     async with watch(url, receive_buffer=4096):
         task_status.started()
         await trio.sleep_forever()
@@ -97,7 +97,7 @@ async def kill(process: trio.Process) -> None:  # noqa: ASYNC124 - Trio's interf
     process.kill()
 
 
-async def stopped_curl(url: str, *, task_status: trio.TaskStatus[None]) -> None:
+async def stopped_curl(url: str, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114 - as above
     command = ["curl", "--no-buffer", "--silent", url + EVENTS]
     async with trio.open_nursery() as nursery:
         curl: trio.Process = await nursery.start(

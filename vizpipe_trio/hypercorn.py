@@ -198,21 +198,24 @@ class _Request:
 
     Quart-Trio cancels the last send of each response: Hypercorn says that the client has gone
     as soon as the response is out, and is still busy ending it. Connections would linger, and
-    every shutdown take the whole grace. So from that word on, and only then, the send is shielded.
+    every shutdown take the whole grace. So from that word on, and only then, the send is shielded,
+    for as long as a server needs that has nothing to wait for.
     """
 
-    __slots__ = ("_last", "_receive", "_send")
+    __slots__ = ("_is_over", "_last", "_receive", "_send")
 
     def __init__(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         self._receive = receive
         self._send = send
         self._last: trio.CancelScope | None = None
+        self._is_over = False
 
     async def receive(self) -> Any:
         message = await self._receive()
-        if message["type"] == "http.disconnect" and self._last is not None:
-            self._last.deadline = trio.current_time() + LAST_WORDS_SECONDS
-            self._last.shield = True
+        if message["type"] == "http.disconnect":
+            self._is_over = True
+            if self._last is not None:
+                self._bound(self._last)
         return message
 
     def send(self, message: Any) -> Awaitable[None]:
@@ -222,10 +225,16 @@ class _Request:
 
     async def _send_last(self, message: Any) -> None:
         with trio.CancelScope() as self._last:
+            if self._is_over:
+                self._bound(self._last)
             await self._send(message)
 
+    def _bound(self, scope: trio.CancelScope) -> None:
+        scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
+        scope.shield = True
 
-async def serve(
+
+async def serve(  # noqa: ASYNC128 - Hypercorn says that it has started
     app: Any,
     config: Config,
     pipe: Pipe,
