@@ -38,8 +38,10 @@ VISITORS = 24
 WARM_UP = 0.25
 """The share of the time after which memory must not grow any more."""
 
-MAX_GROWTH = 4.0
-"""Megabytes that the server's memory may grow by between then and the end."""
+MAX_GROWTH = 12.0
+"""Megabytes that the server's memory may grow by between then and the end. In a soak of a minute
+it still fills its queues and the allocator its arenas: 7 of 100 were seen. A leak of a byte an event,
+or of a few kilobytes a viewer, is more than that in ten minutes."""
 
 _LOGGED = re.compile(r".*Running on http.*|\d+ times: an event was left out as invalid; .*")
 """What the server logs when nothing is wrong with it: its address, and the host's own bad events."""
