@@ -31,6 +31,7 @@ class Served(NamedTuple):
 async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
     """Run the server until it ends by itself, and no longer than the block."""
     log = bytearray()
+    workers = 2 if "--workers" in arguments else 1  # each says where it listens
     listening = trio.Event()
     url = ""
 
@@ -38,8 +39,9 @@ async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
         nonlocal url
         async for data in stream:
             log.extend(data)
-            if found := re.search(rb"Running on (http://127.0.0.1:\d+)", log):
-                url = found[1].decode()
+            found = re.findall(rb"Running on (http://127.0.0.1:\d+)", log)
+            if len(found) == workers:
+                url = found[0].decode()
                 listening.set()
 
     async with trio.open_nursery() as nursery:
