@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import httpx
+import httpx  # noqa: ASYNC127 - httpx-sse is made for it
 import trio
 from httpx_sse import EventSource
 from quart_trio import QuartTrio

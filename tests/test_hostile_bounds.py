@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import trio
 from quart_trio import QuartTrio
@@ -93,10 +93,10 @@ def app_with(pipe: Pipe, **limits: Any) -> QuartTrio:
 @asynccontextmanager
 async def come_from(address: str, url: str) -> AsyncGenerator[tuple[int, Connection]]:
     """Ask for the stream from one of the loopback network's addresses."""
-    server = httpx.URL(url)
+    server = urlsplit(url)
     with trio.socket.socket() as sock:
         await sock.bind((address, 0))
-        await sock.connect((server.host, server.port))
+        await sock.connect((server.hostname, server.port))
         client = Connection(trio.SocketStream(sock))
         await client.request(f"{EVENTS}?token=right")
         status, _ = await client.head()

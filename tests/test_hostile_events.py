@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import httpx
+import httpx  # noqa: ASYNC127 - httpx-sse is made for it
 import trio
 from hostile import TEXTS, as_json, events, is_accepted, open_chromium, wild_events
 from httpx_sse import EventSource, ServerSentEvent
