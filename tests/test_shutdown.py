@@ -31,7 +31,7 @@ class Served(NamedTuple):
 async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
     """Run the server until it ends by itself, and no longer than the block."""
     log = bytearray()
-    workers = 2 if "--workers" in arguments else 1  # each says where it listens
+    workers = 2 if "--workers" in arguments else 1  # each says where it listens, with its process ID
     listening = trio.Event()
     url = ""
 
@@ -39,9 +39,9 @@ async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
         nonlocal url
         async for data in stream:
             log.extend(data)
-            found = re.findall(rb"Running on (http://127.0.0.1:\d+)", log)
+            found = dict(re.findall(rb"\[(\d+)\] \[INFO\] Running on (http://127.0.0.1:\d+)", log))
             if len(found) == workers:
-                url = found[0].decode()
+                url = next(iter(found.values())).decode()
                 listening.set()
 
     async with trio.open_nursery() as nursery:
@@ -100,7 +100,7 @@ async def end_by_signal(
 ) -> tuple[Viewers, list[dict[str, Any]], float, float]:
     """Return the viewers, what the workers said, when the signal was sent, and how long the end took."""
     viewers = Viewers()
-    with trio.fail_after(60):
+    with trio.fail_after(50):
         async with (
             serving(arguments, grace) as served,
             AsyncExitStack() as stack,
