@@ -30,11 +30,14 @@ def make_app(
     token: str | None = None,
     max_clients: int = 1000,
     heartbeat_interval: float = 15.0,
+    **page: Any,
 ) -> QuartTrio:
     """Return an app that runs the pipe and shows its events."""
     app = QuartTrio("tests")
     app.register_blueprint(
-        viz_blueprint(pipe, token=token, max_clients=max_clients, heartbeat_interval=heartbeat_interval)
+        viz_blueprint(
+            pipe, token=token, max_clients=max_clients, heartbeat_interval=heartbeat_interval, **page
+        )
     )
 
     @app.before_serving

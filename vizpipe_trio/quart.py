@@ -15,10 +15,8 @@
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
-import mimetypes
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from types import TracebackType
 
 import msgspec
@@ -32,6 +30,7 @@ except ImportError as _missing:
 
 from ._access import AccessError, check_loopback, check_token, check_token_setting
 from ._filter import FilterError, parse_filter
+from ._page import PAGE_HEADERS, PageFile, page_files
 from ._pipe import Pipe
 from ._sse import preamble
 from ._stream import EventStream
@@ -46,17 +45,6 @@ _STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx would hold events back
-}
-
-_PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    ),
-    "Referrer-Policy": "no-referrer",  # the page's address may carry the token
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
 }
 
 
@@ -118,6 +106,9 @@ def viz_blueprint(
     token: str | None,
     max_clients: int = 1000,
     heartbeat_interval: float = 15.0,
+    url_prefix: str | None = None,
+    title: str = "Pipeline",
+    stages: Sequence[str] = (),
 ) -> Blueprint:
     """Return a blueprint that shows a pipe's events to browsers and other clients.
 
@@ -142,8 +133,14 @@ def viz_blueprint(
         max_clients: How many streams may be open at once, at least 1.
         heartbeat_interval: Seconds of silence, more than 0, after which a stream sends a
             comment. Proxies commonly cut what is silent for 30 to 60 seconds.
+        url_prefix: What all of the addresses above begin with, such as ``"/ops"``.
+        title: The dashboard's heading. Like ``stages`` it is in the page, which is served
+            without a token: only what it shows is guarded.
+        stages: The stages' names in order, to be shown before the first event and in this
+            order. By default, and for all others, the events say.
 
     Raises:
+        TypeError: ``stages`` is not a sequence of strings.
         ValueError: The token is empty or does not fit a header, or a limit is too small.
     """
     check_token_setting(token)
@@ -152,7 +149,7 @@ def viz_blueprint(
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
     views = _Views(pipe, token, _Places(max_clients), heartbeat_interval)
-    blueprint = Blueprint("vizpipe", __name__)
+    blueprint = Blueprint("vizpipe", __name__, url_prefix=url_prefix)
     for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
             path,
@@ -162,12 +159,12 @@ def viz_blueprint(
             methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"],
             provide_automatic_options=False,
         )
-    for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
+    for file in page_files(title, stages, heartbeat_interval):
         # The page holds nothing secret, and its parts could not send a token.
         blueprint.add_url_rule(
-            "/viz/" if file.name == "index.html" else f"/viz/{file.name}",
-            endpoint=f"page_{file.name.replace('.', '_')}",
-            view_func=partial(_page, mimetypes.guess_type(file.name)[0], file.read_bytes()),
+            f"/viz/{file.path}",
+            endpoint=f"page_{file.path.replace('.', '_')}",
+            view_func=partial(_page, file),
         )
     return blueprint
 
@@ -232,8 +229,8 @@ class _Views:
         return _json(200, self._pipe.statistics())
 
 
-async def _page(content_type: str | None, data: bytes) -> Response:  # noqa: ASYNC124 - as in guarded
-    return _response(data, 200, {**_PAGE_HEADERS, "Content-Type": f"{content_type}; charset=utf-8"})
+async def _page(file: PageFile) -> Response:  # noqa: ASYNC124 - as in guarded
+    return _response(file.content, 200, {**PAGE_HEADERS, "Content-Type": file.content_type})
 
 
 def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) -> Response:

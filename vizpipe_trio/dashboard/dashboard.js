@@ -1,0 +1,164 @@
+// The dashboard: what comes in is counted at once, and drawn once a frame at most.
+
+import { Account } from "./account.js";
+import { Charts } from "./charts.js";
+import { Detail } from "./detail.js";
+import { Link } from "./link.js";
+import { Pipeline } from "./pipeline.js";
+import { StateLine } from "./state.js";
+import { Tail } from "./tail.js";
+import { View, keepToken, takeToken } from "./view.js";
+import { count, missing } from "./words.js";
+
+const FIGURES_MS = 250; // between two drawings of what is counted
+const MOST_OFFERED = 50; // values that a filter offers
+
+const part = (id) => document.getElementById(id);
+const setting = (name) => document.querySelector(`meta[name="vizpipe-${name}"]`).content;
+const now = () => performance.now() / 1000;
+
+const stages = JSON.parse(setting("stages"));
+let account = new Account(now(), stages);
+const offered = { source: new Set(), label: new Set() };
+let paused = false;
+let wentBy = 0;
+let token = takeToken();
+let figuresAt = 0;
+let framed = false;
+
+const pipeline = new Pipeline(part("pipeline"), { stages });
+const charts = new Charts(part("charts"));
+const tail = new Tail(part("events"), part("row"), (record) => detail.show(record));
+const detail = new Detail(part("detail"), () => tail.focus());
+const view = new View(part("view"), (what) => {
+  if (what === "filter") begin();
+  if (what === "text") tail.search(view.text);
+  figuresAt = 0;
+  frame();
+});
+const line = new StateLine({
+  tryNow: () => link.tryNow(),
+  openWith(given) {
+    token = given;
+    keepToken(token);
+    begin();
+  },
+});
+const link = new Link({ state: (state) => line.become(state), items: take });
+
+// Another question has another answer: what was counted for the last one is put away.
+function begin() {
+  account = new Account(now(), stages);
+  tail.clear();
+  wentBy = 0;
+  link.watch({ query: view.query, token, heartbeat: Number(setting("heartbeat")) });
+}
+
+function take(items) {
+  const at = now();
+  let last = null;
+  for (const item of items) {
+    if (item.data === undefined) {
+      account.gap(item, at);
+      tail.add({ gap: item });
+      continue;
+    }
+    const event = JSON.parse(item.data);
+    account.event(event, at);
+    tail.add({ event, data: item.data });
+    offer("source", event.source);
+    for (const label of event.labels) offer("label", label);
+    last = event;
+  }
+  if (paused) wentBy += items.filter(({ data }) => data !== undefined).length;
+  else if (last) pipeline.run(last);
+  frame();
+}
+
+function offer(name, value) {
+  if (value && offered[name].size < MOST_OFFERED) offered[name].add(value);
+}
+
+function frame() {
+  if (!framed) requestAnimationFrame(draw);
+  framed = true;
+}
+
+function draw(at) {
+  framed = false;
+  drawCounts();
+  if (!paused) tail.draw(at);
+  part("empty").hidden = !tail.isEmpty;
+  write(part("tail-note"), tailNote());
+  if (paused || at < figuresAt) return;
+  figuresAt = at + FIGURES_MS;
+  drawFigures();
+}
+
+function drawCounts() {
+  write(part("seen"), count(account.seen));
+  const all = account.allMissed;
+  writeMissing(part("missed-all"), all);
+  for (const [reason, total] of account.missed) writeMissing(reasonPart(reason), total);
+  line.noteMissed(all);
+}
+
+function writeMissing(element, total) {
+  write(element, missing(total));
+  element.classList.toggle("lost", total.known > 0 || total.unknown);
+}
+
+function reasonPart(reason) {
+  const found = [...part("counts").querySelectorAll("[data-reason]")].find((dd) => dd.dataset.reason === reason);
+  if (found) return found;
+  const pair = part("counts").lastElementChild.cloneNode(true);
+  pair.querySelector("dt").textContent = reason;
+  pair.querySelector("dd").dataset.reason = reason;
+  part("counts").append(pair);
+  return pair.querySelector("dd");
+}
+
+function tailNote() {
+  if (paused) return `Paused: ${count(wentBy)} went by`;
+  if (tail.held && tail.newer > 0) return `Held while you are on it: ${count(tail.newer)} newer`;
+  return view.text ? `Those with “${view.text}”` : "";
+}
+
+function drawFigures() {
+  const at = now();
+  const figures = account.stages(view.seconds, at);
+  const staged = account.window(view.seconds, at).sum("staged");
+  pipeline.show(figures, staged);
+  part("no-stages").hidden = figures.length > 0;
+  charts.draw(account, view.seconds, at, !line.isLive);
+  for (const [name, values] of Object.entries(offered)) view.offer(name, values);
+  write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
+}
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+part("pause").addEventListener("click", () => {
+  paused = !paused;
+  wentBy = 0;
+  part("pause").textContent = paused ? "Resume" : "Pause";
+  document.body.classList.toggle("paused", paused);
+  figuresAt = 0;
+  frame();
+});
+
+part("show-filters").addEventListener("click", ({ target }) => {
+  const shown = target.getAttribute("aria-expanded") === "false";
+  target.setAttribute("aria-expanded", shown);
+  part("view").classList.toggle("shown", shown);
+});
+
+setInterval(() => {
+  if (!line.isLive) account.away(now());
+  line.tick();
+  frame();
+}, FIGURES_MS);
+
+tail.search(view.text);
+begin();

@@ -1,0 +1,114 @@
+// One event, whole: its fields, a waterfall of its stages, and its JSON to copy.
+
+import { duration } from "./words.js";
+
+const FIELDS = [
+  ["Time", (event) => event.ts],
+  ["Request", (event) => event.request_id],
+  ["Source", (event) => event.source],
+  ["Op", (event) => event.op],
+  ["Actor", (event) => event.actor_type],
+  ["Status", (event) => event.status],
+  ["Labels", (event) => event.labels.join(", ")],
+  ["Results", (event) => String(event.result_count)],
+  ["Total", (event) => duration(event.total_ms)],
+];
+
+export class Detail {
+  #panel;
+  #data = "";
+  #closed;
+
+  // `closed` is called when the panel is closed by somebody.
+  constructor(panel, closed) {
+    this.#panel = panel;
+    this.#closed = closed;
+    this.#part("close").addEventListener("click", () => this.close());
+    this.#part("copy").addEventListener("click", () => this.#copy());
+    panel.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
+  }
+
+  get isOpen() {
+    return !this.#panel.hidden;
+  }
+
+  show({ event, data }) {
+    this.#data = data;
+    this.#part("subject").textContent = event.subject || event.request_id || "(no subject)";
+    this.#part("fields").replaceChildren(...FIELDS.flatMap(([name, valueOf]) => pair(name, valueOf(event))));
+    this.#part("waterfall").replaceChildren(...waterfall(event));
+    this.#part("no-stages").hidden = Boolean(event.stages?.length);
+    this.#part("json").textContent = data;
+    this.#part("copied").textContent = "";
+    this.#panel.hidden = false;
+    this.#part("subject").focus();
+  }
+
+  close() {
+    this.#panel.hidden = true;
+    this.#closed();
+  }
+
+  #part(name) {
+    return this.#panel.querySelector(`[data-part="${name}"]`);
+  }
+
+  async #copy() {
+    let copied = false;
+    try {
+      await navigator.clipboard.writeText(this.#data); // only where the page came by a secure way
+      copied = true;
+    } catch {
+      getSelection().selectAllChildren(this.#part("json"));
+      copied = document.execCommand("copy");
+      getSelection().removeAllRanges();
+    }
+    this.#part("copied").textContent = copied ? "Copied" : "This browser does not let a page copy";
+  }
+}
+
+function pair(name, value) {
+  const term = document.createElement("dt");
+  const description = document.createElement("dd");
+  term.textContent = name;
+  description.textContent = value || "–";
+  return [term, description];
+}
+
+// Stages follow on each other; what is left of the total lies between them, and is shown last.
+function waterfall({ stages, total_ms: total }) {
+  if (!stages?.length) return [];
+  const inStages = stages.reduce((sum, { ms }) => sum + ms, 0);
+  const all = Math.max(total, inStages) || 1;
+  let from = 0;
+  const rows = stages.map(({ name, ms, hit }) => {
+    const row = bar(name, duration(ms), from / all, ms / all);
+    if (hit) row.classList.add("hit");
+    if (ms === 0 && !hit) row.classList.add("idle");
+    if (hit) row.firstElementChild.append(note("answered"));
+    from += ms;
+    return row;
+  });
+  if (total > inStages) rows.push(bar("between stages", duration(total - inStages), from / all, (total - inStages) / all));
+  return rows;
+}
+
+function note(text) {
+  const element = document.createElement("em");
+  element.textContent = text;
+  return element;
+}
+
+function bar(name, time, from, length) {
+  const row = document.createElement("li");
+  const [label, track, value] = ["span", "span", "span"].map((tag) => document.createElement(tag));
+  label.textContent = `${name} `;
+  label.className = "label";
+  track.className = "track";
+  track.style.setProperty("--from", from);
+  track.style.setProperty("--length", length);
+  value.textContent = time;
+  value.className = "value";
+  row.append(label, track, value);
+  return row;
+}

@@ -1,0 +1,76 @@
+// A page's way to the events: through the hub that all tabs of this browser share.
+//
+//   const link = new Link({ state: (state) => …, items: (items) => … });
+//   link.watch({ query: "op=WRITE", token });
+//
+// The states are those of stream.js. An item is an event, {id, data} with its JSON as it came, or a gap,
+// {missed, reason}, where `missed` is null if the number can't be known.
+
+import { electedPort } from "./election.js";
+
+const EVENTS = new URL("../api/viz/events", import.meta.url).href;
+const HEARTBEATS = 2.5; // without any of them the connection is lost
+
+export class Link {
+  #tell;
+  #port;
+  #watched = null;
+  #watch = 0;
+  #lastEventId = null;
+
+  constructor(tell) {
+    this.#tell = tell;
+    this.#port = openPort(() => this.#again());
+    this.#port.onmessage = ({ data }) => this.#hear(data);
+    window.addEventListener("pagehide", () => this.#port.postMessage({ type: "bye" }));
+    // Out of the browser's cache of pages, as after "back".
+    window.addEventListener("pageshow", (event) => event.persisted && this.#again());
+  }
+
+  // Ask for the events that a filter's query lets through, from now on.
+  watch({ query = "", token = null, heartbeat = 15 }) {
+    this.#lastEventId = null;
+    this.#watched = { query, token, silenceMs: heartbeat * HEARTBEATS * 1000 };
+    this.#again();
+  }
+
+  // Don't wait for the next try.
+  tryNow() {
+    this.#port.postMessage({ type: "retry" });
+  }
+
+  #again() {
+    if (this.#watched === null) return;
+    this.#watch += 1;
+    const where = { watch: this.#watch, lastEventId: this.#lastEventId };
+    this.#port.postMessage({ type: "watch", ...this.#watched, ...where });
+  }
+
+  #hear(message) {
+    if (message.type === "ping") this.#port.postMessage({ type: "pong" });
+    else if (message.type === "fault") throw new Error(message.text);
+    else if (message.watch !== this.#watch) return; // under way since before the last question
+    else if (message.type === "state") this.#tell.state(message.state);
+    else if (message.type === "items") {
+      this.#tell.items(message.items.filter((item) => this.#isNew(item)));
+      this.#port.postMessage({ type: "taken", watch: this.#watch, count: message.items.length });
+    }
+  }
+
+  // Two hubs that follow on each other may both bring an event.
+  #isNew({ id }) {
+    if (id === undefined) return true;
+    const [run, number] = id.split("-");
+    const [lastRun, last] = this.#lastEventId?.split("-") ?? [];
+    if (run === lastRun && Number(number) <= Number(last)) return false;
+    this.#lastEventId = id;
+    return true;
+  }
+}
+
+function openPort(onNewHub) {
+  if (typeof SharedWorker === "undefined") return electedPort(EVENTS, onNewHub);
+  const worker = new SharedWorker(new URL("worker.js", import.meta.url), { type: "module", name: "vizpipe" });
+  worker.port.start();
+  return worker.port;
+}

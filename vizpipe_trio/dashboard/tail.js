@@ -1,0 +1,199 @@
+// The table of the last events, newest first, with the gaps where events are missing.
+
+import { clock, duration, gapText } from "./words.js";
+
+export const MOST_ROWS = 100;
+const KEPT = 1000; // for the free text to search in
+const BUSY_ROWS = 25; // in one drawing: past it, the table is drawn in beats that the eye can follow
+const BEAT_MS = 500;
+const CELLS = ["time", "status", "op", "actor", "source", "subject", "way", "answer", "results", "ms"];
+
+export class Tail {
+  #body;
+  #template;
+  #open;
+  #kept = [];
+  #waiting = []; // records that the next drawing adds, oldest first
+  #newer = 0;
+  #text = "";
+  #records = new WeakMap(); // row → record
+  #held = new Set(); // by the pointer, by the focus
+  #nextBeat = 0;
+  #current = null; // the row that Tab goes to
+
+  // `open` is called with the record of an event whose row is chosen.
+  constructor(body, template, open) {
+    this.#body = body;
+    this.#template = template;
+    this.#open = open;
+    const hold = (why, on) => (on ? this.#held.add(why) : this.#held.delete(why));
+    body.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && hold("pointer", true));
+    body.addEventListener("pointerleave", () => hold("pointer", false));
+    body.addEventListener("focusin", ({ target }) => {
+      hold("focus", target.matches(":focus-visible"));
+      this.#makeCurrent(target.closest("tr"));
+    });
+    body.addEventListener("focusout", () => hold("focus", false));
+    body.addEventListener("click", ({ target }) => this.#choose(target.closest("tr")));
+    body.addEventListener("keydown", (event) => this.#walk(event));
+  }
+
+  get held() {
+    return this.#held.size > 0;
+  }
+
+  get newer() {
+    return this.#newer;
+  }
+
+  get isEmpty() {
+    return this.#body.childElementCount === 0 && this.#waiting.length === 0;
+  }
+
+  // A record is {event, data} or {gap}.
+  add(record) {
+    this.#kept.push(record);
+    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, KEPT);
+    if (!this.#fits(record)) return;
+    this.#newer += 1;
+    this.#waiting.push(record);
+    if (this.#waiting.length > 2 * MOST_ROWS) this.#waiting.splice(0, MOST_ROWS);
+  }
+
+  // Narrows the table to the events that have a text somewhere.
+  search(text) {
+    this.#text = text.toLowerCase();
+    this.#fill(this.#kept.filter((record) => this.#fits(record)));
+  }
+
+  clear() {
+    this.#kept = [];
+    this.#fill([]);
+  }
+
+  // Draws what waits, unless it is held or the next beat is still to come.
+  draw(now) {
+    if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return;
+    if (this.#waiting.length > BUSY_ROWS) this.#nextBeat = now + BEAT_MS;
+    this.#prepend(this.#waiting.slice(-MOST_ROWS));
+    this.#waiting = [];
+    this.#newer = 0;
+  }
+
+  // Gives the focus back to the table.
+  focus() {
+    this.#current?.querySelector("button")?.focus({ focusVisible: true });
+  }
+
+  // Gaps fit always: what is missing may have had the text.
+  #fits({ event }) {
+    return this.#text === "" || event === undefined || searched(event).includes(this.#text);
+  }
+
+  #fill(records) {
+    this.#body.replaceChildren();
+    this.#current = null;
+    this.#waiting = [];
+    this.#newer = 0;
+    this.#nextBeat = 0;
+    this.#prepend(records.slice(-MOST_ROWS));
+  }
+
+  #prepend(records) {
+    const excess = this.#body.childElementCount + records.length - MOST_ROWS;
+    const spare = [];
+    for (let index = 0; index < excess; index += 1) {
+      const row = this.#body.lastElementChild;
+      if (!row) break;
+      row.remove();
+      if (row === this.#current) this.#current = null;
+      if (!row.classList.contains("gap")) spare.push(row);
+    }
+    const rows = records.map((record) => {
+      const row = record.gap ? gapRow(record.gap) : fillRow(spare.pop() ?? this.#newRow(), record.event);
+      this.#records.set(row, record);
+      return row;
+    });
+    this.#body.prepend(...rows.reverse());
+    if (this.#current === null) this.#makeCurrent(this.#body.querySelector("tr:not(.gap)"));
+  }
+
+  #newRow() {
+    const row = this.#template.content.cloneNode(true).firstElementChild;
+    row.parts = Object.fromEntries(CELLS.map((name) => [name, row.querySelector(`.${name}`)]));
+    row.parts.button = row.querySelector("button");
+    row.parts.bar = row.querySelector(".bar");
+    return row;
+  }
+
+  // One row at a time is in the order of Tab; the arrows go from row to row.
+  #makeCurrent(row) {
+    if (!row || row.classList.contains("gap") || row === this.#current) return;
+    if (this.#current) this.#current.parts.button.tabIndex = -1;
+    this.#current = row;
+    row.parts.button.tabIndex = 0;
+  }
+
+  #choose(row) {
+    if (!row || row.classList.contains("gap") || String(getSelection())) return;
+    this.#makeCurrent(row);
+    this.#open(this.#records.get(row));
+  }
+
+  #walk(event) {
+    const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    let row = event.target.closest("tr")[step];
+    while (row?.classList.contains("gap")) row = row[step];
+    row?.parts.button.focus({ focusVisible: true });
+  }
+}
+
+function searched({ subject, request_id: id, source, labels, stages }) {
+  const answered = stages?.find(({ hit }) => hit)?.name ?? "";
+  return [subject, id, source, answered, ...labels].join("\n").toLowerCase();
+}
+
+function fillRow(row, event) {
+  const { parts } = row;
+  const answered = event.stages?.find(({ hit }) => hit);
+  parts.time.textContent = clock(new Date(event.ts));
+  parts.status.textContent = event.status;
+  parts.status.dataset.status = event.status;
+  parts.op.textContent = event.op;
+  parts.actor.textContent = event.actor_type;
+  parts.source.textContent = event.source;
+  parts.button.textContent = event.subject || event.request_id || "(no subject)";
+  parts.button.tabIndex = -1;
+  parts.answer.textContent = answered?.name ?? "–";
+  parts.results.textContent = event.result_count;
+  parts.ms.textContent = duration(event.total_ms);
+  parts.bar.style.backgroundImage = barOf(event);
+  return row;
+}
+
+// A bar of the stages, each as long as its part of the whole, as one background: a row is drawn often.
+function barOf({ stages, total_ms: total }) {
+  if (!stages?.length) return "none";
+  const all = Math.max(total, stages.reduce((sum, { ms }) => sum + ms, 0)) || 1;
+  let from = 0;
+  const parts = stages.filter(({ ms }) => ms > 0).map(({ ms, hit }, index) => {
+    const to = from + (ms / all) * 100;
+    const colour = hit ? "var(--accent)" : index % 2 ? "var(--bar-a)" : "var(--bar-b)";
+    const part = `${colour} ${from.toFixed(1)}% ${to.toFixed(1)}%`;
+    from = to;
+    return part;
+  });
+  return parts.length ? `linear-gradient(90deg, ${parts.join(", ")}, transparent 0)` : "none";
+}
+
+function gapRow(gap) {
+  const row = document.createElement("tr");
+  row.className = "gap";
+  const cell = document.createElement("td");
+  cell.colSpan = CELLS.length;
+  cell.textContent = gapText(gap);
+  row.append(cell);
+  return row;
+}

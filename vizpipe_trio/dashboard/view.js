@@ -1,0 +1,131 @@
+// What the page is asked to show. It is kept in the address, so that a view can be shared; the token is not.
+
+import { WINDOWS } from "./account.js";
+
+const FILTERS = ["op", "status", "actor_type", "source", "label"];
+const TOKEN = "vizpipe-token";
+
+// The token leaves the address at once, and lives no longer than the tab.
+export function takeToken() {
+  const address = new URL(location.href);
+  if (address.searchParams.has("token")) {
+    keepToken(address.searchParams.get("token"));
+    address.searchParams.delete("token");
+    history.replaceState(null, "", address);
+  }
+  return sessionStorage.getItem(TOKEN);
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+// The form's state is the view: it is read from the address once, and written to it on each change.
+export class View {
+  #form;
+  #changed;
+
+  // `changed` is called with what has changed: "filter", "text" or "window".
+  constructor(form, changed) {
+    this.#form = form;
+    this.#changed = changed;
+    for (const [name, value] of new URLSearchParams(location.search)) this.#set(name, value);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    // On the document: the choice of a window belongs to the form, and stands elsewhere.
+    document.addEventListener("change", ({ target }) => target.form === form && this.#hear(target));
+    form.addEventListener("input", ({ target }) => target.name === "text" && this.#change("text"));
+    form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !event.target.dataset.adds) return;
+      event.preventDefault();
+      this.#hear(event.target);
+    });
+    form.querySelector("[data-part=clear]").addEventListener("click", () => this.clear());
+    this.#tidy();
+  }
+
+  // The server's part of it, as a query.
+  get query() {
+    const asked = [...new FormData(this.#form)].filter(([name]) => FILTERS.includes(name));
+    return new URLSearchParams(asked).toString();
+  }
+
+  get text() {
+    return this.#form.elements.text.value.trim();
+  }
+
+  get seconds() {
+    return Number(this.#form.elements.window.value);
+  }
+
+  clear() {
+    for (const box of this.#form.querySelectorAll("input:checked")) {
+      if (FILTERS.includes(box.name)) box.checked = false;
+    }
+    this.#form.elements.text.value = "";
+    this.#change("filter");
+    this.#change("text");
+  }
+
+  // Offers values that were seen, to choose from.
+  offer(name, values) {
+    const list = this.#form.querySelector(`#${name}-seen`);
+    if (list.childElementCount === values.size) return;
+    list.replaceChildren(...[...values].map((value) => new Option("", value)));
+  }
+
+  #hear(input) {
+    if (input.dataset.adds) {
+      const value = input.value.trim();
+      if (!value) return;
+      input.value = "";
+      this.#add(input.dataset.adds, value);
+      this.#change("filter");
+    } else if (FILTERS.includes(input.name)) this.#change("filter");
+    else if (input.name === "window") this.#change("window");
+  }
+
+  #set(name, value) {
+    if (name === "text") this.#form.elements.text.value = value;
+    else if (name === "window" && WINDOWS.includes(Number(value))) this.#form.elements.window.value = value;
+    else if (FILTERS.includes(name)) this.#add(name, value);
+  }
+
+  // Checks the box of a value, which is made if there is none: the server says whether there is such a value.
+  #add(name, value) {
+    const fieldset = this.#form.querySelector(`[data-filter="${name}"]`);
+    const boxes = [...fieldset.querySelectorAll("input[type=checkbox]")];
+    let box = boxes.find((candidate) => candidate.value === value);
+    if (box === undefined) {
+      const label = document.createElement("label");
+      const text = document.createElement("span");
+      box = document.createElement("input");
+      Object.assign(box, { type: "checkbox", name, value });
+      box.dataset.added = "";
+      text.textContent = value;
+      label.append(box, text);
+      const input = fieldset.querySelector("[data-adds]");
+      if (input) input.before(label);
+      else fieldset.append(label);
+    }
+    box.checked = true;
+  }
+
+  #change(what) {
+    this.#tidy();
+    const address = new URL(location.href);
+    address.search = "";
+    for (const [name, value] of new URLSearchParams(this.query)) address.searchParams.append(name, value);
+    if (this.text) address.searchParams.set("text", this.text);
+    if (this.seconds !== WINDOWS[0]) address.searchParams.set("window", this.seconds);
+    history.replaceState(null, "", address);
+    this.#changed(what);
+  }
+
+  // A value that somebody typed is a box only as long as it is chosen.
+  #tidy() {
+    for (const box of this.#form.querySelectorAll("input[data-added]:not(:checked)")) box.parentElement.remove();
+    const chosen = this.query ? this.query.split("&").length : 0;
+    this.#form.dataset.chosen = chosen + (this.text ? 1 : 0);
+    this.#form.querySelector("[data-part=clear]").hidden = this.#form.dataset.chosen === "0";
+  }
+}

@@ -1,0 +1,100 @@
+// What went by in the last so many seconds, in 60 slots, so that the oldest can be forgotten.
+
+import { Histogram, bucketOf } from "./histogram.js";
+
+export const SLOTS = 60;
+const RING = SLOTS + 1; // and the one that is not full yet
+
+const NAMES = ["QUERY", "WRITE", "ALLOWED", "FILTERED", "DENIED", "staged", "missed", "unknown", "away"];
+
+export class Window {
+  slotSeconds;
+  series = Object.fromEntries(NAMES.map((name) => [name, new Float64Array(RING)]));
+  #total = new Histogram(RING);
+  #stages = new Map();
+  #began;
+  #slot; // counted from the clock's beginning
+
+  constructor(seconds, now) {
+    this.slotSeconds = seconds / SLOTS;
+    this.#began = now;
+    this.#slot = Math.floor(now / this.slotSeconds);
+  }
+
+  // Forgets what has left the window. Times are in seconds.
+  advance(now) {
+    const slot = Math.floor(now / this.slotSeconds);
+    for (let next = Math.max(this.#slot, slot - RING) + 1; next <= slot; next += 1) this.#clear(next % RING);
+    this.#slot = slot;
+  }
+
+  #clear(place) {
+    for (const name of NAMES) this.series[name][place] = 0;
+    this.#total.clear(place);
+    for (const stage of this.#stages.values()) {
+      stage.ms[place] = stage.hits[place] = 0;
+      stage.times.clear(place);
+    }
+  }
+
+  get #place() {
+    return this.#slot % RING;
+  }
+
+  add(event) {
+    this.count(event.op);
+    this.count(event.status);
+    if (event.stages?.length) this.count("staged");
+    this.#total.add(this.#place, bucketOf(event.total_ms));
+  }
+
+  count(name, number = 1) {
+    this.series[name][this.#place] += number;
+  }
+
+  addStage(key, { ms, hit }) {
+    if (!this.#stages.has(key)) {
+      const stage = { ms: new Float64Array(RING), hits: new Float64Array(RING), times: new Histogram(RING) };
+      this.#stages.set(key, stage);
+    }
+    const stage = this.#stages.get(key);
+    stage.ms[this.#place] += ms;
+    if (hit) stage.hits[this.#place] += 1;
+    if (ms > 0) stage.times.add(this.#place, bucketOf(ms)); // those that ran
+  }
+
+  sum(name) {
+    return this.series[name].reduce((sum, number) => sum + number, 0);
+  }
+
+  // Seconds that the window has been looking at.
+  seconds(now) {
+    return Math.min(now - this.#began, SLOTS * this.slotSeconds + (now % this.slotSeconds));
+  }
+
+  quantiles(shares) {
+    return this.#total.quantiles(shares);
+  }
+
+  stage(key) {
+    const stage = this.#stages.get(key);
+    if (stage === undefined) return { ms: 0, hits: 0, median: NaN, p95: NaN };
+    const [median, p95] = stage.times.quantiles([0.5, 0.95]);
+    const add = (sum, number) => sum + number;
+    return { ms: stage.ms.reduce(add, 0), hits: stage.hits.reduce(add, 0), median, p95 };
+  }
+
+  // The places of the full slots, oldest first; null for those before the window was opened.
+  places() {
+    const first = Math.ceil(this.#began / this.slotSeconds);
+    return Array.from({ length: SLOTS }, (_, index) => {
+      const slot = this.#slot - SLOTS + index;
+      return slot < first - 1 ? null : slot % RING;
+    });
+  }
+
+  // Of single slots together.
+  quantilesOf(places, shares) {
+    return this.#total.quantiles(shares, places);
+  }
+}
