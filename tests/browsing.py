@@ -4,7 +4,7 @@ import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import outcome
@@ -69,6 +69,10 @@ class Chromium:
     def in_trio(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in Trio's thread, from a script."""
         return trio.from_thread.run_sync(function, *arguments, trio_token=self._token)
+
+    def run_in_trio(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Await an async function in Trio's thread, from a script."""
+        return trio.from_thread.run(function, *arguments, trio_token=self._token)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait in Trio's thread until a condition holds, from a script."""

@@ -48,13 +48,13 @@ def make_app(
 
 
 @asynccontextmanager
-async def serve(app: QuartTrio, *, seconds: float = 10) -> AsyncGenerator[str]:
-    """Serve an app on a free loopback port while in the block, and give its address.
+async def serve(app: QuartTrio, *, seconds: float = 10, port: int = 0) -> AsyncGenerator[str]:
+    """Serve an app on a loopback port, any free one by default, while in the block; give its address.
 
     The block has to be done within ``seconds``, and the server must not log an error.
     """
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.1
     config.keep_alive_timeout = 1  # also until a connection that never had a request is forgotten
     config.errorlog = logging.getLogger("hypercorn")  # its default also writes to stderr

@@ -113,7 +113,7 @@ function drawMarks(context, { left, top, width, height }, { marks, colours }) {
     context.fillStyle = mark === "missed" ? colours.missedBand : colours.awayBand;
     context.fillRect(left + slot * each, top, each + 0.5, height);
     context.fillStyle = mark === "missed" ? colours.bad : colours.soft;
-    context.fillRect(left + slot * each, top, each + 0.5, 2);
+    context.fillRect(left + slot * each, top - 5, each + 0.5, 3); // above what is drawn
   });
 }
 
