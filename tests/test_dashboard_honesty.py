@@ -94,7 +94,10 @@ async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_
     pipe = Pipe(capacity=2)
     red = """() => {
         const canvas = document.querySelector("[data-chart=rates] canvas");
-        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        const { width, height } = canvas;
+        const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(canvas, 0, 0);
+        const { data } = copy.getImageData(0, 0, width, height);
         let marked = 0;
         for (let at = 0; at < data.length; at += 4) marked += data[at] === 179 && data[at + 1] === 38;
         return marked;

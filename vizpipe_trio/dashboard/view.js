@@ -58,12 +58,11 @@ export class View {
   }
 
   clear() {
-    for (const box of this.#form.querySelectorAll("input:checked")) {
-      if (FILTERS.includes(box.name)) box.checked = false;
-    }
+    const chosen = [...this.#form.querySelectorAll("input:checked")].filter(({ name }) => FILTERS.includes(name));
+    for (const box of chosen) box.checked = false;
     this.#form.elements.text.value = "";
-    this.#change("filter");
     this.#change("text");
+    if (chosen.length > 0) this.#change("filter");
   }
 
   // Offers values that were seen, to choose from.
