@@ -38,7 +38,9 @@ def make_events() -> list[Event]:
     """Return events to be sent over and over."""
     decoder = msgspec.json.Decoder(Event)
     return [
-        decoder.decode(msgspec.json.encode({"ts": "2026-01-01T00:00:00Z", "request_id": f"r{number}", **fields}))
+        decoder.decode(
+            msgspec.json.encode({"ts": "2026-01-01T00:00:00Z", "request_id": f"r{number}", **fields})
+        )
         for number, fields in enumerate(make_templates())
     ]
 
@@ -55,36 +57,38 @@ async def emit_evenly(pipe: Pipe, rate: float) -> None:
         emitted = due
 
 
-def look_at(page: Page, seconds: float) -> dict[str, Any]:
+def look_at(page: Page, seconds: float, looks: int = LOOKS) -> dict[str, Any]:
     """Return what a page that is live costs over so many seconds. Blocks."""
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     def metrics() -> dict[str, float]:
         session.send("HeapProfiler.collectGarbage")
-        return {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+        return {
+            metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]
+        }
 
     page.wait_for_timeout(SETTLE_SECONDS * 1000)
     page.evaluate("longTasks.length = 0")
     seen_before, began = _seen(page), page.evaluate("performance.now()")
-    looks = [metrics()]
-    for _ in range(LOOKS):
-        before = metrics()
-        page.wait_for_timeout(seconds * 1000 / LOOKS)
+    after, taken, busy = metrics(), [], 0.0
+    for _ in range(looks):
+        taken.append(before := after)
+        page.wait_for_timeout(seconds * 1000 / looks)
         after = metrics()
-        after["busy"] = after["TaskDuration"] - before["TaskDuration"]
-        looks.append(after)
+        busy += after["TaskDuration"] - before["TaskDuration"]
+    taken.append(after)
     elapsed = (page.evaluate("performance.now()") - began) / 1000
     tasks = [duration for _, duration in page.evaluate("longTasks")]
     return {
         "seconds": round(elapsed, 1),
         "events a second in the page": round((_seen(page) - seen_before) / elapsed),
-        "main thread busy": round(sum(look["busy"] for look in looks[1:]) / seconds, 3),
+        "main thread busy": round(busy / seconds, 3),
         "longest task, ms": round(max(tasks, default=0)),
         "tasks over 50 ms": len(tasks),
         "tasks over 100 ms": sum(duration > 100 for duration in tasks),  # noqa: PLR2004 - it says so
-        "heap, MB": [round(look["JSHeapUsedSize"] / 1e6, 1) for look in looks],
-        "DOM nodes": [int(look["Nodes"]) for look in looks],
+        "heap, MB": [round(look["JSHeapUsedSize"] / 1e6, 1) for look in taken],
+        "DOM nodes": [int(look["Nodes"]) for look in taken],
     }
 
 
@@ -110,7 +114,9 @@ def trace_of(page: Page, seconds: float) -> dict[str, float]:
 def browse(address: str, seconds: float) -> dict[str, Any]:
     """Open the dashboard and measure it. Blocks."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.add_init_script(OBSERVE)
         page.goto(address)

@@ -54,7 +54,9 @@ async def send_events(pipe: Pipe) -> None:
 
 def overflow(pipe: Pipe, event_count: int) -> None:
     """Emit more at once than the entrance holds."""
-    stages = [StageInfo(place, name, 0.2 * place, hit=name == "lookup") for place, name in enumerate(STAGES, 1)]
+    stages = [
+        StageInfo(place, name, 0.2 * place, hit=name == "lookup") for place, name in enumerate(STAGES, 1)
+    ]
     for _ in range(event_count):
         pipe.emit(Event(source="docsearch", subject="a burst", total_ms=4.4, stages=stages))
 

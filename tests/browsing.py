@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import outcome
 import pytest
 import trio
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 from support import until
 
 from vizpipe_trio import Event, Pipe, StageInfo
@@ -118,7 +127,7 @@ def require_chromium() -> None:
         pytest.skip("there is no chromium on the PATH")
 
 
-def rows(page: Page) -> Any:
+def rows(page: Page) -> Locator:
     """Return the rows of the table, gaps included."""
     return page.locator("#events tr")
 

@@ -189,9 +189,13 @@ async def test_charts_say_rates_latencies_and_decisions(browse: Chromium) -> Non
         expect(shares.locator("[data-value=ALLOWED]")).to_have_text("60.0%")
         expect(shares.locator("[data-value=FILTERED]")).to_have_text("20.0%")
         expect(shares.locator("[data-value=DENIED]")).to_have_text("20.0%")
-        expect(shares.locator("canvas")).to_have_accessible_name("ALLOWED 60.0%, FILTERED 20.0%, DENIED 20.0%")
+        expect(shares.locator("canvas")).to_have_accessible_name(
+            "ALLOWED 60.0%, FILTERED 20.0%, DENIED 20.0%"
+        )
         for quantile in ("p50", "p95", "p99"):
-            expect(page.locator(f"[data-value={quantile}]")).to_have_text("9.87 ms")  # the middle of its bucket
+            expect(page.locator(f"[data-value={quantile}]")).to_have_text(
+                "9.87 ms"
+            )  # the middle of its bucket
         assert float(page.locator("[data-value=QUERY]").inner_text()) > 0
         expect(page.locator("[data-value=WRITE]")).to_have_text("0")
 
@@ -289,7 +293,9 @@ async def test_hostile_text_is_shown_as_text(browse: Chromium) -> None:
         browse.wait_for_clients(pipe, 1)
         stages = [StageInfo(1, HOSTILE, 1e300, hit=True)]
         moment = datetime(9999, 12, 31, tzinfo=UTC)
-        pipe.emit(Event(moment, HOSTILE, HOSTILE, subject=HOSTILE, labels=[HOSTILE], total_ms=-1, stages=stages))
+        pipe.emit(
+            Event(moment, HOSTILE, HOSTILE, subject=HOSTILE, labels=[HOSTILE], total_ms=-1, stages=stages)
+        )
         expect(rows(page)).to_have_count(1)
         assert rows(page).locator("td").all_text_contents().count(HOSTILE) == 3
         rows(page).first.click()
@@ -300,4 +306,3 @@ async def test_hostile_text_is_shown_as_text(browse: Chromium) -> None:
 
     async with serve(make_app(pipe, token="right", title=HOSTILE), seconds=60) as url:
         await browse(script)
-

@@ -28,7 +28,16 @@ def axe() -> str:
             pytest.fail("the audit needs npm on the PATH")
         pytest.skip("there is no npm on the PATH")
     if not AXE.exists():
-        command = [str(npm), "install", "--prefix", str(CACHE), "--no-save", "--no-audit", "--silent", "axe-core@4"]
+        command = [
+            str(npm),
+            "install",
+            "--prefix",
+            str(CACHE),
+            "--no-save",
+            "--no-audit",
+            "--silent",
+            "axe-core@4",
+        ]
         subprocess.run(command, check=True, timeout=120)  # noqa: S603 - our own command
     return AXE.read_text()
 
@@ -38,13 +47,21 @@ def violations(page: Page, axe: str) -> list[str]:
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     result: dict[str, Any] = page.evaluate("(values) => axe.run({ runOnly: { type: 'tag', values } })", tags)
     assert len(result["passes"]) > 20
-    return [f"{v['id']}: {node['html']} {node['failureSummary']}" for v in result["violations"] for node in v["nodes"]]
+    return [
+        f"{v['id']}: {node['html']} {node['failureSummary']}"
+        for v in result["violations"]
+        for node in v["nodes"]
+    ]
 
 
 def burst(pipe: Pipe) -> None:
     statuses = ("ALLOWED", "FILTERED", "DENIED")
     for index in range(12):
-        pipe.emit(staged(*STAGES, hit=STAGES[index % 6], subject=f"e{index}", status=statuses[index % 3], labels=["a"]))
+        pipe.emit(
+            staged(
+                *STAGES, hit=STAGES[index % 6], subject=f"e{index}", status=statuses[index % 3], labels=["a"]
+            )
+        )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -77,7 +94,7 @@ async def test_an_audit_finds_nothing(browse: Chromium, axe: str, scheme: str, w
 async def test_an_audit_finds_nothing_when_it_is_refused(browse: Chromium, axe: str) -> None:
     def script(page: Page) -> None:
         page.goto(url + "/viz/")
-        expect(page.get_by_label("Token")).to_be_visible()
+        expect(page.locator("#token")).to_be_visible()
         assert violations(page, axe) == []
 
     async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
@@ -144,12 +161,19 @@ async def test_it_fits_every_width(browse: Chromium, width: int) -> None:
     def script(page: Page) -> None:
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
-        pipe.emit(staged(*names, hit=names[3], subject="word" * 100, source="source" * 20, labels=["label" * 30]))
+        pipe.emit(
+            staged(*names, hit=names[3], subject="word" * 100, source="source" * 20, labels=["label" * 30])
+        )
         expect(rows(page)).to_have_count(1)
         rows(page).locator("button").click()
         expect(page.locator("#detail")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") == width
-        for part in (page.locator("header").first, page.locator("#pause"), page.locator("#detail"), page.locator("#tail")):
+        for part in (
+            page.locator("header").first,
+            page.locator("#pause"),
+            page.locator("#detail"),
+            page.locator("#tail"),
+        ):
             box = part.bounding_box()
             assert box is not None
             assert box["x"] >= 0

@@ -90,7 +90,9 @@ async def test_an_unknown_number_is_told_as_unknown_and_as_at_least(browse: Chro
         await browse(script)
 
 
-async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_the_window(browse: Chromium) -> None:
+async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_the_window(
+    browse: Chromium,
+) -> None:
     pipe = Pipe(capacity=2)
     red = """() => {
         const canvas = document.querySelector("[data-chart=rates] canvas");
@@ -219,7 +221,9 @@ async def test_a_stream_that_has_gone_silent_is_given_up(browse: Chromium) -> No
         await browse(script)
 
 
-async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_it_missed(browse: Chromium) -> None:
+async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_it_missed(
+    browse: Chromium,
+) -> None:
     pipes = [Pipe(), Pipe()]
     apps = [make_app(pipe, token="right") for pipe in pipes]
     restart = trio.Event()
@@ -267,9 +271,9 @@ async def test_without_the_right_token_it_says_so_and_takes_another(browse: Chro
     def script(page: Page) -> None:
         page.goto(url + "/viz/" + query)
         expect(page.locator("#words")).to_have_text("Refused")
-        expect(page.get_by_role("heading", name="The server refuses this page")).to_be_visible()
+        expect(page.get_by_role("heading", name="This stream needs a token")).to_be_visible()
         expect(page.locator("#notice-why")).to_contain_text("401: a token is needed")
-        page.get_by_label("Token").fill("right")
+        page.get_by_role("textbox", name="Token").fill("right")
         page.get_by_role("button", name="Open").click()
         expect(page.locator("#words")).to_have_text("Live")
         expect(page.locator("#notice")).to_be_hidden()
@@ -282,7 +286,9 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
     def script(page: Page) -> None:
         page.goto(url + VIZ + "&op=READ")
         expect(page.locator("#words")).to_have_text("Refused")
-        expect(page.locator("#notice-why")).to_have_text("400: there is no op 'READ'. There are: QUERY, WRITE")
+        expect(page.locator("#notice-why")).to_have_text(
+            "400: there is no op 'READ'. There are: QUERY, WRITE"
+        )
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#words")).to_have_text("Live")
 

@@ -36,7 +36,11 @@ async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> N
     async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             path = scope["path"].removeprefix("/team/search")
-            scope = {**scope, "path": path, "raw_path": path.encode()} if path != scope["path"] else {**scope, "path": "/none"}
+            scope = (
+                {**scope, "path": path, "raw_path": path.encode()}
+                if path != scope["path"]
+                else {**scope, "path": "/none"}
+            )
         await answer(scope, receive, send)
 
     app.asgi_app = asgi_app  # type: ignore[method-assign]
@@ -52,7 +56,9 @@ async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> N
         await browse(script)
 
 
-async def test_title_and_stages_are_set_from_python_and_stand_before_the_first_event(browse: Chromium) -> None:
+async def test_title_and_stages_are_set_from_python_and_stand_before_the_first_event(
+    browse: Chromium,
+) -> None:
     pipe = Pipe()
 
     def script(page: Page) -> None:
@@ -86,7 +92,14 @@ async def test_a_search_in_the_example_runs_through_the_pipeline_on_its_own_page
     def script(page: Page) -> None:
         page.goto(url + "/?token=right")
         expect(page.locator("#connection")).to_have_text("connected")
-        assert page.locator(".viz-name").all_text_contents() == ["policy", "cache", "semantic", "lookup", "vector", "merge"]
+        assert page.locator(".viz-name").all_text_contents() == [
+            "policy",
+            "cache",
+            "semantic",
+            "lookup",
+            "vector",
+            "merge",
+        ]
         page.get_by_role("button", name="for loop", exact=True).click()
         page.wait_for_selector(".viz-run.viz-marked", state="attached")
         expect(page.locator("#events .mine")).to_have_count(1)

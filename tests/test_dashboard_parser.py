@@ -50,7 +50,12 @@ CASES: dict[str, tuple[bytes, list[list[str]], str, int | None]] = {
         None,
     ),
     "BOM": (b"\xef\xbb\xbfdata: \xef\xbb\xbfa\n\n", [["message", "\ufeffa", ""]], "", None),
-    "beyond ASCII": ("data: ½ 🧀 \u2028\x0b\x0c\x85\n\n".encode(), [["message", "½ 🧀 \u2028\x0b\x0c\x85", ""]], "", None),
+    "beyond ASCII": (
+        "data: ½ 🧀 \u2028\x0b\x0c\x85\n\n".encode(),
+        [["message", "½ 🧀 \u2028\x0b\x0c\x85", ""]],
+        "",
+        None,
+    ),
     "id alone counts": (b"id: 7\n\n", [], "7", None),
     "id with NUL does not": (b"id: 7\n\nid: 8\x00\ndata: a\n\n", [["message", "a", "7"]], "7", None),
     "retry": (b"retry: 2000\n: vizpipe\n\nretry: 3e3\n\nretry: -1\n\n", [], "", 2000),
@@ -61,7 +66,9 @@ CASES: dict[str, tuple[bytes, list[list[str]], str, int | None]] = {
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-async def test_the_standards_examples_are_read_to_the_byte_however_they_are_cut(browse: Chromium, size: int) -> None:
+async def test_the_standards_examples_are_read_to_the_byte_however_they_are_cut(
+    browse: Chromium, size: int
+) -> None:
     read: dict[str, Any] = {}
 
     def script(page: Page) -> None:

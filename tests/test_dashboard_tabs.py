@@ -72,9 +72,19 @@ async def test_tabs_come_and_go_and_the_last_one_ends_the_connection(browse: Chr
         await browse(script)
 
 
-async def test_seven_tabs_with_different_filters_take_four_connections_and_count_right(browse: Chromium) -> None:
+async def test_seven_tabs_with_different_filters_take_four_connections_and_count_right(
+    browse: Chromium,
+) -> None:
     pipe = Pipe()
-    queries = ["&op=WRITE", "&op=QUERY", "&status=DENIED", "&label=a", "&source=gate", "&actor_type=agent", ""]
+    queries = [
+        "&op=WRITE",
+        "&op=QUERY",
+        "&status=DENIED",
+        "&label=a",
+        "&source=gate",
+        "&actor_type=agent",
+        "",
+    ]
 
     def script(page: Page) -> None:
         opened = tabs(page.context, url, queries)

@@ -143,7 +143,7 @@ async def test_pause_holds_the_picture_and_goes_on_counting(browse: Chromium) ->
         expect(rows(page)).to_have_count(8)
         expect(rows(page).first).to_contain_text("e7")
         expect(page.locator("#tail-note")).to_have_text("")
-        expect(page.locator("[data-value=ALLOWED]")).to_have_text("100.0%")
+        expect(page.locator("[data-value=ALLOWED]")).to_have_text("100%")
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)

@@ -38,9 +38,9 @@ export class Account {
     }
   }
 
-  // Say so now and then while there is no connection.
-  away(now) {
-    for (const window of this.#at(now)) window.count("away");
+  // Say so now and then while there is no connection, and at its end.
+  away(since, now) {
+    for (const window of this.#at(now)) window.markAway(since);
   }
 
   get allMissed() {

@@ -28,13 +28,13 @@ export class Charts {
     });
   }
 
-  draw(account, seconds, now, isAway) {
-    this.#last = [account, seconds, now, isAway];
+  draw(account, seconds, now, isLive) {
+    this.#last = [account, seconds, now, isLive];
     this.#colours ??= coloursOf(document.documentElement);
     const window = account.window(seconds, now);
     const frame = frameOf(window, seconds, this.#colours);
-    frame.isLowerBound = frame.lost || isAway;
-    this.#drawRates(account, window, frame, now);
+    frame.isLowerBound = frame.lost || !isLive;
+    this.#drawRates(account, window, frame, now, isLive);
     this.#drawLatencies(window, frame);
     this.#drawShares(window, frame);
     for (const [name, figure] of Object.entries(this.#figures)) {
@@ -43,7 +43,7 @@ export class Charts {
     }
   }
 
-  #drawRates(account, window, frame, now) {
+  #drawRates(account, window, frame, now, isLive) {
     const { places, colours } = frame;
     const perSecond = (name) => places.map((place) => (place === null ? NaN : window.series[name][place] / window.slotSeconds));
     const series = [
@@ -57,7 +57,7 @@ export class Charts {
       rate(chart.hover === null ? window.sum(name) / seen : series[index].values[chart.hover] || 0, chart.hover === null && frame.isLowerBound);
     this.#label("rates", { QUERY: shown(0, "QUERY"), WRITE: shown(1, "WRITE") });
     const recent = rateNow(account.window(30, now), now);
-    write(this.#figures.rates.querySelector(".headline"), rate(recent, frame.isLowerBound));
+    write(this.#figures.rates.querySelector(".headline"), isLive ? rate(recent, frame.lost) : "–");
   }
 
   #drawLatencies(window, frame) {

@@ -22,6 +22,7 @@ let account = new Account(now(), stages);
 const offered = { source: new Set(), label: new Set() };
 let paused = false;
 let wentBy = 0;
+let awaySince = null;
 let token = takeToken();
 let figuresAt = 0;
 let framed = false;
@@ -44,14 +45,23 @@ const line = new StateLine({
     begin();
   },
 });
-const link = new Link({ state: (state) => line.become(state), items: take });
+const link = new Link({ state: become, items: take });
 
 // Another question has another answer: what was counted for the last one is put away.
 function begin() {
   account = new Account(now(), stages);
   tail.clear();
   wentBy = 0;
+  awaySince = null;
   link.watch({ query: view.query, token, heartbeat: Number(setting("heartbeat")) });
+}
+
+function become(state) {
+  if (state.name === "live") {
+    if (awaySince !== null) account.away(awaySince, now());
+    awaySince = null;
+  } else awaySince ??= now();
+  line.become(state);
 }
 
 function take(items) {
@@ -130,7 +140,7 @@ function drawFigures() {
   const staged = account.window(view.seconds, at).sum("staged");
   pipeline.show(figures, staged);
   part("no-stages").hidden = figures.length > 0;
-  charts.draw(account, view.seconds, at, !line.isLive);
+  charts.draw(account, view.seconds, at, line.isLive);
   for (const [name, values] of Object.entries(offered)) view.offer(name, values);
   write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
 }
@@ -155,7 +165,7 @@ part("show-filters").addEventListener("click", ({ target }) => {
 });
 
 setInterval(() => {
-  if (!line.isLive) account.away(now());
+  if (awaySince !== null) account.away(awaySince, now());
   line.tick();
   frame();
 }, FIGURES_MS);

@@ -9,6 +9,7 @@
 import { electedPort } from "./election.js";
 
 const EVENTS = new URL("../api/viz/events", import.meta.url).href;
+const PROTOCOL = 1; // between page and worker: after an upgrade, old tabs and new ones have a worker each
 const HEARTBEATS = 2.5; // without any of them the connection is lost
 
 export class Link {
@@ -70,7 +71,7 @@ export class Link {
 
 function openPort(onNewHub) {
   if (typeof SharedWorker === "undefined") return electedPort(EVENTS, onNewHub);
-  const worker = new SharedWorker(new URL("worker.js", import.meta.url), { type: "module", name: "vizpipe" });
+  const worker = new SharedWorker(new URL("worker.js", import.meta.url), { type: "module", name: `vizpipe ${PROTOCOL}` });
   worker.port.start();
   return worker.port;
 }

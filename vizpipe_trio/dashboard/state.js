@@ -73,7 +73,7 @@ export class StateLine {
   #notice({ name, status, why, allowed }) {
     part("notice").hidden = !(name in NOTICES);
     if (!(name in NOTICES)) return;
-    part("notice-words").textContent = NOTICES[name];
+    part("notice-words").textContent = status === 401 ? "This stream needs a token" : NOTICES[name];
     const choices = allowed ? `. There are: ${allowed.join(", ")}` : "";
     part("notice-why").textContent = `${status}: ${why || "it does not say why"}${choices}`;
     part("token-form").hidden = status !== 401;

@@ -52,6 +52,12 @@ export class Window {
     this.series[name][this.#place] += number;
   }
 
+  // There was no connection since a moment.
+  markAway(since) {
+    const first = Math.max(Math.floor(since / this.slotSeconds), this.#slot - RING + 1);
+    for (let slot = first; slot <= this.#slot; slot += 1) this.series.away[slot % RING] = 1;
+  }
+
   addStage(key, { ms, hit }) {
     if (!this.#stages.has(key)) {
       const stage = { ms: new Float64Array(RING), hits: new Float64Array(RING), times: new Histogram(RING) };

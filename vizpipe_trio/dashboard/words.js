@@ -15,7 +15,8 @@ export const count = (number) => whole.format(number);
 export function share(part, all) {
   if (all === 0) return "–";
   const value = part / all;
-  return value > 0 && value < 0.001 ? "< 0.1%" : percent.format(value);
+  if (value === 0 || value === 1) return `${value * 100}%`;
+  return value < 0.001 ? "< 0.1%" : value > 0.999 ? "> 99.9%" : percent.format(value);
 }
 
 // A rate, with as many digits as mean something; "≥" if it is a lower bound.
