@@ -4,11 +4,13 @@ Needs what the tests need: the system's Chromium and Playwright. The pictures lo
 typeface Inter installed (Debian: ``fonts-inter``), which the page prefers where it finds it.
 """
 
+import json
 import math
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,11 +22,12 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from examples.docsearch import corpus  # noqa: E402 - found by the line above
+from examples.docsearch.answer import Outcome  # noqa: E402
 from examples.docsearch.app import create_app  # noqa: E402
 from examples.docsearch.pipeline import Pipeline  # noqa: E402
-from examples.docsearch.stages import STAGES  # noqa: E402
-from examples.docsearch.traffic import requests  # noqa: E402
-from vizpipe_trio import Event, Pipe, StageInfo  # noqa: E402
+from examples.docsearch.policy import ActorType  # noqa: E402
+from examples.docsearch.traffic import Request, requests  # noqa: E402
+from vizpipe_trio import Event, Pipe  # noqa: E402
 from vizpipe_trio.hypercorn import StreamConfig, serve  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
@@ -37,28 +40,48 @@ WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 390, "height": 844}
 
 
-async def send_events(pipe: Pipe) -> None:
-    """Answer the example's traffic without the way over HTTP, in waves."""
-    documents = corpus.load()
-    pipeline = Pipeline()
-    await pipeline.load(documents)
-    rng = random.Random(7)
-    for request in requests(documents, rng):
-        if request.method == "GET":
-            actor = request.headers["X-Actor-Type"]
-            outcome = await pipeline.search(unquote(request.path.partition("=")[2]), actor)  # type: ignore[arg-type]
-            pipe.emit(outcome.event)
-        wave = 1 + 0.45 * math.sin(trio.current_time() / 4) + 0.2 * math.sin(trio.current_time() * 1.7)
-        await trio.sleep(rng.expovariate(RATE * wave))
+class Feed:
+    """Answers the example's traffic without the way over HTTP, in waves."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._last: deque[Event] = deque(maxlen=BURST)
+        self._running = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Emit events until there is a burst."""
+        documents = corpus.load()
+        pipeline = Pipeline()
+        await pipeline.load(documents)
+        rng = random.Random(7)
+        with self._running:
+            for request in requests(documents, rng):
+                outcome = await answer(pipeline, request)
+                self._pipe.emit(outcome.event)
+                self._last.append(outcome.event)
+                wave = (
+                    1 + 0.45 * math.sin(trio.current_time() / 4) + 0.2 * math.sin(trio.current_time() * 1.7)
+                )
+                await trio.sleep(rng.expovariate(RATE * wave))
+
+    async def burst(self) -> None:
+        """Emit more at once than the pipe's entrance holds, then a few more, and no others."""
+        self._running.cancel()
+        await trio.sleep(0.5)
+        for event in self._last:
+            self._pipe.emit(event)
+        await trio.sleep(0.1)
+        for event in list(self._last)[:5]:
+            self._pipe.emit(event)
 
 
-def overflow(pipe: Pipe, event_count: int) -> None:
-    """Emit more at once than the entrance holds."""
-    stages = [
-        StageInfo(place, name, 0.2 * place, hit=name == "lookup") for place, name in enumerate(STAGES, 1)
-    ]
-    for _ in range(event_count):
-        pipe.emit(Event(source="docsearch", subject="a burst", total_ms=4.4, stages=stages))
+async def answer(pipeline: Pipeline, request: Request) -> Outcome:
+    """Return what the example makes of a request."""
+    actor: ActorType = request.headers["X-Actor-Type"]  # type: ignore[assignment]
+    if request.body:
+        note = json.loads(request.body)
+        return await pipeline.add_note(corpus.Document(note["title"], note["text"], ("note",)), actor)
+    return await pipeline.search(unquote(request.path.partition("=")[2]), actor)
 
 
 def open_page(browser: Browser, address: str, viewport: dict[str, int], scheme: str) -> Page:
@@ -68,7 +91,7 @@ def open_page(browser: Browser, address: str, viewport: dict[str, int], scheme: 
     return page
 
 
-def take_pictures(address: str, burst: Callable[[], None]) -> None:
+def take_pictures(address: str, burst: Callable[[], Awaitable[None]]) -> None:
     """Open the pages, let them fill, and save what they show. Blocks: for a worker thread."""
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
@@ -84,10 +107,9 @@ def take_pictures(address: str, burst: Callable[[], None]) -> None:
         dark.mouse.move(0, 0)
         dark.screenshot(path=IMAGES / "dark.png")
         light.mouse.move(0, 0)
-        trio.from_thread.run_sync(burst)
-        light.wait_for_timeout(250)
+        trio.from_thread.run(burst)
         light.locator(".gap").wait_for()
-        light.get_by_role("button", name="Pause").click()
+        light.wait_for_timeout(1200)
         light.screenshot(path=IMAGES / "gap.png")
         browser.close()
 
@@ -95,6 +117,7 @@ def take_pictures(address: str, burst: Callable[[], None]) -> None:
 async def main() -> None:
     """Run the example's app with its own dashboard, and look at it."""
     pipe = Pipe(capacity=CAPACITY)
+    feed = Feed(pipe)
     app = create_app(pipe, token="sesame")  # noqa: S106 - it guards a minute on loopback
     config = StreamConfig()
     config.bind = ["127.0.0.1:0"]
@@ -103,9 +126,9 @@ async def main() -> None:
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(partial(serve, app, config, pipe, shutdown_trigger=end.wait))
-        nursery.start_soon(send_events, pipe)
+        nursery.start_soon(feed.run)
         address = f"{addresses[0]}/viz/?token=sesame"
-        await trio.to_thread.run_sync(take_pictures, address, partial(overflow, pipe, BURST))
+        await trio.to_thread.run_sync(take_pictures, address, feed.burst)
         end.set()
         await trio.sleep(1)
         nursery.cancel_scope.cancel()

@@ -44,7 +44,7 @@ async def test_an_event_is_a_row_of_the_table_and_the_newest_comes_first(browse:
         assert cells(page)[1:] == ["FILTERED", "QUERY", "user", "gate", "a", "", "vectors", "3", "1.75 ms"]
         pipe.emit(Event(request_id="r2", op="WRITE", actor_type="agent"))
         expect(rows(page)).to_have_count(2)
-        assert cells(page)[1:] == ["ALLOWED", "WRITE", "agent", "", "r2", "", "–", "0", "0.00 ms"]
+        assert cells(page)[1:] == ["ALLOWED", "WRITE", "agent", "", "r2", "", "–", "0", "0 ms"]
         assert (number(page, "#seen"), number(page, "#missed-all")) == (2, 0)
         expect(page.locator("#empty")).to_be_hidden()
 

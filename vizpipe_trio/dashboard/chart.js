@@ -110,7 +110,7 @@ function drawMarks(context, { left, top, width, height }, { marks, colours }) {
   const each = width / marks.length;
   marks.forEach((mark, slot) => {
     if (mark === "") return;
-    context.fillStyle = mark === "missed" ? colours.missedBand : colours.awayBand;
+    context.fillStyle = colours[mark];
     context.fillRect(left + slot * each, top, each + 0.5, height);
     context.fillStyle = mark === "missed" ? colours.bad : colours.soft;
     context.fillRect(left + slot * each, top - 5, each + 0.5, 3); // above what is drawn

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { SLOTS } from "./window.js";
-import { duration, rate, share } from "./words.js";
+import { duration, rate, share, write } from "./words.js";
 
 const QUANTILES = [0.5, 0.95, 0.99];
 const SMOOTH = 3; // slots that a quantile is of: one alone has too few events
@@ -82,7 +82,7 @@ export class Charts {
     const names = ["ALLOWED", "FILTERED", "DENIED"];
     const all = (place) => names.reduce((sum, name) => sum + window.series[name][place], 0);
     const part = (name) => places.map((place) => (place === null ? NaN : window.series[name][place] / all(place)));
-    const fills = [colours.quietAccent, colours.warn, colours.bad];
+    const fills = [colours.quiet, colours.warn, colours.bad];
     const series = names.map((name, index) => ({ values: part(name), colour: fills[index] }));
     const chart = this.#charts.decisions;
     chart.draw({ ...frame, kind: "shares", series });
@@ -129,15 +129,6 @@ function agoOf(slot, seconds) {
 
 function coloursOf(element) {
   const style = getComputedStyle(element);
-  const names = {
-    accent: "accent", second: "second", quietAccent: "quiet-accent", soft: "soft", line: "line", warn: "warn", bad: "bad",
-    missedBand: "missed-band", awayBand: "away-band",
-  };
-  return Object.fromEntries(
-    Object.entries(names).map(([name, property]) => [name, style.getPropertyValue(`--${property}`).trim()]),
-  );
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const names = ["accent", "second", "quiet", "soft", "line", "warn", "bad", "missed", "away"];
+  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }

@@ -8,7 +8,7 @@ import { Pipeline } from "./pipeline.js";
 import { StateLine } from "./state.js";
 import { Tail } from "./tail.js";
 import { View, keepToken, takeToken } from "./view.js";
-import { count, missing } from "./words.js";
+import { count, missing, write } from "./words.js";
 
 const FIGURES_MS = 250; // between two drawings of what is counted
 const MOST_OFFERED = 50; // values that a filter offers
@@ -143,10 +143,6 @@ function drawFigures() {
   charts.draw(account, view.seconds, at, line.isLive);
   for (const [name, values] of Object.entries(offered)) view.offer(name, values);
   write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 part("pause").addEventListener("click", () => {

@@ -1,6 +1,6 @@
 // The pipeline as stages in a row. Events run through it, some of them; the figures are of all.
 
-import { count, duration, share } from "./words.js";
+import { count, duration, share, write } from "./words.js";
 
 const LEAST_WIDTH = 92; // pixels for a stage beside another
 const UPRIGHT_BELOW = 640; // pixels: then the stages stand one under the other
@@ -147,47 +147,25 @@ function light({ glow }, status) {
 }
 
 function cellOf(name) {
-  const cell = {
-    item: make("li", "viz-stage"),
-    number: make("span", "viz-number"),
-    glow: make("span", "viz-glow"),
-    name: make("span", "viz-name"),
-    hits: make("span", "viz-hits"),
-    count: make("span", "viz-count"),
-    time: make("span", "viz-time"),
-    median: make("span", "viz-median"),
-    p95: make("span", "viz-p95"),
-  };
+  const parts = ["number", "glow", "name", "hits", "count", "time", "median", "p95"];
+  const cell = Object.fromEntries(parts.map((part) => [part, make("span", `viz-${part}`)]));
   write(cell.name, name);
   cell.name.title = name;
-  const track = make("span", "viz-track");
-  track.setAttribute("aria-hidden", "true");
-  const head = make("span", "viz-head");
-  head.append(track, cell.number, cell.glow);
-  const bar = make("span", "viz-bar");
-  bar.setAttribute("aria-hidden", "true");
-  const times = make("span", "viz-times");
-  times.append(labelled("median", cell.median), labelled("p95", cell.p95));
-  const hits = make("span", "viz-answers");
-  hits.append(cell.hits, " ", cell.count);
-  cell.item.append(head, cell.name, hits, bar, cell.time, times);
+  cell.item = make(
+    "li", "viz-stage",
+    make("span", "viz-head", make("span", "viz-track"), cell.number, cell.glow),
+    cell.name,
+    make("span", "viz-answers", cell.hits, " ", cell.count),
+    make("span", "viz-bar"),
+    cell.time,
+    make("span", "viz-times", make("span", "viz-pair", "median ", cell.median), make("span", "viz-pair", "p95 ", cell.p95)),
+  );
   return cell;
 }
 
-function labelled(label, value) {
-  const pair = make("span", "viz-pair");
-  const name = make("span", "viz-label");
-  write(name, label);
-  pair.append(name, " ", value);
-  return pair;
-}
-
-function make(tag, className) {
+function make(tag, className, ...children) {
   const element = document.createElement(tag);
   element.className = className;
+  element.append(...children);
   return element;
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

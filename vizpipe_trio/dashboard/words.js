@@ -10,6 +10,11 @@ export const REASONS = {
   relay: "lost between the server’s processes",
 };
 
+// Puts a text into an element, unless it is there already.
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 export const count = (number) => whole.format(number);
 
 export function share(part, all) {
@@ -28,6 +33,7 @@ export function rate(perSecond, isLowerBound) {
 
 export function duration(ms) {
   if (Number.isNaN(ms)) return "–";
+  if (ms === 0) return "0 ms";
   if (ms > 0 && ms < 0.00995) return `${(ms * 1000).toFixed(1)} µs`;
   if (ms >= 9995) return `${(ms / 1000).toFixed(1)} s`;
   if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
