@@ -11,11 +11,13 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 import trio
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -69,10 +71,11 @@ class Feed:
         self._running.cancel()
         await trio.sleep(0.5)
         for event in self._last:
-            self._pipe.emit(event)
+            self._pipe.emit(replace(event, timestamp=datetime.now(UTC)))
         await trio.sleep(0.1)
         for event in list(self._last)[:5]:
-            self._pipe.emit(event)
+            await trio.sleep(0.01)
+            self._pipe.emit(replace(event, timestamp=datetime.now(UTC)))
 
 
 async def answer(pipeline: Pipeline, request: Request) -> Outcome:

@@ -122,6 +122,31 @@ async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_
         await browse(script, color_scheme="light")
 
 
+async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+
+    async def around(answer: APP, scope: Any, receive: Any, send: Any) -> None:
+        async def and_more(message: Any) -> None:
+            await send(message)
+            if b": vizpipe" in message.get("body", b""):
+                data = b'event: missed\ndata: {"missed":4,"reason":"relay"}\n\n'
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        await answer(scope, receive, and_more)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("[data-reason=relay]")).to_have_text("4")
+        expect(page.locator("#missed-all")).to_have_text("4")
+        expect(page.locator(".reason").last).to_have_text("relay4")
+        expect(rows(page).first).to_have_text("4 events missing here: lost between the server’s processes")
+
+    wrap(app, around)
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_page_that_cannot_keep_up_is_told_what_it_missed(browse: Chromium) -> None:
     pipe = Pipe(capacity=40_000, client_capacity=40_000)
 

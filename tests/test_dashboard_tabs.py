@@ -3,6 +3,7 @@
 import pytest
 from browsing import Chromium, new_tab, number, rows
 from playwright.sync_api import BrowserContext, Page, expect
+from quart import Response, request
 from support import make_app, serve
 
 from vizpipe_trio import Event, Pipe
@@ -115,6 +116,31 @@ async def test_a_tab_whose_filter_is_applied_here_does_not_know_how_many_it_miss
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)
+
+
+async def test_a_page_whose_policy_forbids_workers_shares_a_tab_instead(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    blocked = 0
+
+    @app.after_request
+    async def forbid(response: Response) -> Response:  # noqa: ASYNC124 - Quart's interface
+        nonlocal blocked
+        if request.path == "/viz/worker.js":
+            blocked += 1
+            return Response("no", 403)
+        return response
+
+    def script(page: Page) -> None:
+        opened = tabs(page.context, url, ["", ""])
+        pipe.emit(Event())
+        for tab in opened:
+            expect(rows(tab)).to_have_count(1)
+        assert pipe.statistics().clients == 1
+
+    async with serve(app, seconds=60) as url:
+        await browse(script, quiet=False)
+    assert blocked
 
 
 async def test_without_workers_and_locks_each_tab_has_its_own_connection(browse: Chromium) -> None:

@@ -34,6 +34,7 @@ const detail = new Detail(part("detail"), () => tail.focus());
 const view = new View(part("view"), (what) => {
   if (what === "filter") begin();
   if (what === "text") tail.search(view.text);
+  nameFilters();
   figuresAt = 0;
   frame();
 });
@@ -51,9 +52,21 @@ const link = new Link({ state: become, items: take });
 function begin() {
   account = new Account(now(), stages);
   tail.clear();
-  wentBy = 0;
+  pause(false);
   awaySince = null;
   link.watch({ query: view.query, token, heartbeat: Number(setting("heartbeat")) });
+}
+
+function nameFilters() {
+  write(part("show-filters"), view.chosen ? `Filters (${view.chosen})` : "Filters");
+}
+
+function pause(on) {
+  paused = on;
+  wentBy = 0;
+  part("pause").textContent = paused ? "Resume" : "Pause";
+  document.body.classList.toggle("paused", paused);
+  figuresAt = 0;
 }
 
 function become(state) {
@@ -146,11 +159,7 @@ function drawFigures() {
 }
 
 part("pause").addEventListener("click", () => {
-  paused = !paused;
-  wentBy = 0;
-  part("pause").textContent = paused ? "Resume" : "Pause";
-  document.body.classList.toggle("paused", paused);
-  figuresAt = 0;
+  pause(!paused);
   frame();
 });
 
@@ -167,4 +176,5 @@ setInterval(() => {
 }, FIGURES_MS);
 
 tail.search(view.text);
+nameFilters();
 begin();

@@ -21,11 +21,31 @@ export class Link {
 
   constructor(tell) {
     this.#tell = tell;
-    this.#port = openPort(() => this.#again());
-    this.#port.onmessage = ({ data }) => this.#hear(data);
+    this.#open();
     window.addEventListener("pagehide", () => this.#port.postMessage({ type: "bye" }));
     // Out of the browser's cache of pages, as after "back".
     window.addEventListener("pageshow", (event) => event.persisted && this.#again());
+  }
+
+  #open() {
+    const elect = () => this.#use(electedPort(EVENTS, () => this.#again()));
+    if (typeof SharedWorker === "undefined") {
+      elect();
+      return;
+    }
+    const options = { type: "module", name: `vizpipe ${PROTOCOL}` };
+    const worker = new SharedWorker(new URL("worker.js", import.meta.url), options);
+    // It cannot be had, as on a page whose policy forbids it.
+    worker.onerror = () => {
+      elect();
+      this.#again();
+    };
+    this.#use(worker.port);
+  }
+
+  #use(port) {
+    this.#port = port;
+    port.onmessage = ({ data }) => this.#hear(data);
   }
 
   // Ask for the events that a filter's query lets through, from now on.
@@ -67,11 +87,4 @@ export class Link {
     this.#lastEventId = id;
     return true;
   }
-}
-
-function openPort(onNewHub) {
-  if (typeof SharedWorker === "undefined") return electedPort(EVENTS, onNewHub);
-  const worker = new SharedWorker(new URL("worker.js", import.meta.url), { type: "module", name: `vizpipe ${PROTOCOL}` });
-  worker.port.start();
-  return worker.port;
 }

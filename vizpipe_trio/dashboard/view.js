@@ -49,6 +49,10 @@ export class View {
     return new URLSearchParams(asked).toString();
   }
 
+  get chosen() {
+    return Number(this.#form.dataset.chosen);
+  }
+
   get text() {
     return this.#form.elements.text.value.trim();
   }
