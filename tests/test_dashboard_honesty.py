@@ -8,6 +8,7 @@ import pytest
 import trio
 from browsing import Chromium, number, rows
 from playwright.sync_api import Page, expect
+from quart import request
 from quart_trio import QuartTrio
 from support import EVENTS, make_app, serve
 
@@ -318,6 +319,23 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         expect(page.locator("#words")).to_have_text("Live")
 
     async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_an_answer_that_is_no_stream_is_not_taken_for_one(browse: Chromium) -> None:
+    app = make_app(Pipe())
+
+    @app.before_request
+    async def log_in() -> str | None:  # noqa: ASYNC124 - Quart's interface
+        return "<h1>Log in</h1>" if request.path == EVENTS else None
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_have_text("Refused")
+        expect(page.locator("#notice-why")).to_have_text("200: the answer is not an event stream")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+    async with serve(app, seconds=60) as url:
         await browse(script)
 
 

@@ -30,7 +30,7 @@ export class Charts {
 
   draw(account, seconds, now, isLive) {
     this.#last = [account, seconds, now, isLive];
-    this.#colours ??= coloursOf(document.documentElement);
+    this.#colours ??= coloursOf(this.#figures.rates);
     const window = account.window(seconds, now);
     const frame = frameOf(window, seconds, this.#colours);
     frame.isLowerBound = frame.lost || !isLive;
@@ -127,8 +127,13 @@ function agoOf(slot, seconds) {
   return ago < 60 ? `${ago.toFixed(seconds > 100 ? 0 : 1)} s ago` : `${(ago / 60).toFixed(1)} min ago`;
 }
 
+// The style's colours, as they are in the scheme of the moment.
 function coloursOf(element) {
-  const style = getComputedStyle(element);
-  const names = ["accent", "second", "quiet", "soft", "line", "warn", "bad", "missed", "away"];
-  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  const colours = {};
+  for (const name of ["accent", "second", "quiet", "soft", "line", "warn", "bad", "missed", "away"]) {
+    element.style.color = `var(--${name})`;
+    colours[name] = getComputedStyle(element).color;
+  }
+  element.style.color = "";
+  return colours;
 }

@@ -70,11 +70,11 @@ export class Pipeline {
     this.#nodes ??= this.#measure();
     const end = stages.findIndex(({ hit }) => hit);
     const walked = (end < 0 ? stages : stages.slice(0, end + 1)).filter(({ name }) => this.#nodes.has(name));
-    const allMs = walked.reduce((sum, { ms }) => sum + ms, 0) || 1;
+    const allMs = walked.reduce((sum, { ms }) => sum + Math.max(ms, 0), 0) || 1;
     const way = walked.map(({ name, ms }) => ({
       cell: this.#cells.get(name),
       ...this.#nodes.get(name),
-      takes: STEP_MS + (STRETCH_MS * ms) / allMs,
+      takes: STEP_MS + STRETCH_MS * Math.max(ms / allMs, 0),
     }));
     way.answered = end >= 0;
     return way;

@@ -71,7 +71,7 @@ export class Stream {
     try {
       const options = { headers, cache: "no-store", signal: this.#connection.signal };
       const response = await fetch(this.#url, options);
-      if (response.status !== 200) return await refusal(response);
+      if (!isStream(response)) return await refusal(response);
       const reader = response.body.getReader();
       const parser = new EventStreamParser();
       for (;;) {
@@ -127,9 +127,14 @@ function itemOf({ type, data, id }) {
   return type === "missed" ? JSON.parse(data) : null; // a later version may send what this page does not know
 }
 
+function isStream({ status, headers }) {
+  return status === 200 && headers.get("Content-Type")?.startsWith("text/event-stream");
+}
+
 async function refusal(response) {
   const { status } = response;
-  const { error = "", allowed = null } = await response.json().catch(() => ({}));
+  // What is not JSON does not come from the blueprint: a proxy, or the host's own way to log in.
+  const { error = "the answer is not an event stream", allowed } = await response.json().catch(() => ({}));
   const waitMs = Number(response.headers.get("Retry-After")) * 1000 || undefined;
   const refused = { status, why: error, allowed };
   if (status === 503 && waitMs) {

@@ -2,9 +2,10 @@
 
 import { clock, duration, gapText } from "./words.js";
 
-export const MOST_ROWS = 100;
+const MOST_ROWS = 100;
+const MOST_ROWS_BUSY = 40; // nobody reads more of what is there for half a second
 const KEPT = 1000; // for the free text to search in
-const BUSY_ROWS = 25; // in one drawing: past it, the table is drawn in beats that the eye can follow
+const BUSY = 25; // rows in one drawing: past it, the table is drawn in beats that the eye can follow
 const BEAT_MS = 500;
 const CELLS = ["time", "status", "op", "actor", "source", "subject", "way", "answer", "results", "ms"];
 
@@ -74,8 +75,9 @@ export class Tail {
   // Draws what waits, unless it is held or the next beat is still to come.
   draw(now) {
     if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return;
-    if (this.#waiting.length > BUSY_ROWS) this.#nextBeat = now + BEAT_MS;
-    this.#prepend(this.#waiting.slice(-MOST_ROWS));
+    const isBusy = this.#waiting.length > BUSY;
+    if (isBusy) this.#nextBeat = now + BEAT_MS;
+    this.#prepend(this.#waiting, isBusy ? MOST_ROWS_BUSY : MOST_ROWS);
     this.#waiting = [];
     this.#newer = 0;
   }
@@ -96,11 +98,13 @@ export class Tail {
     this.#waiting = [];
     this.#newer = 0;
     this.#nextBeat = 0;
-    this.#prepend(records.slice(-MOST_ROWS));
+    this.#prepend(records, MOST_ROWS);
   }
 
-  #prepend(records) {
-    const excess = this.#body.childElementCount + records.length - MOST_ROWS;
+  // Puts the last of some records on top, and cuts the table to so many rows.
+  #prepend(all, most) {
+    const records = all.slice(-most);
+    const excess = this.#body.childElementCount + records.length - most;
     const spare = [];
     for (let index = 0; index < excess; index += 1) {
       const row = this.#body.lastElementChild;
