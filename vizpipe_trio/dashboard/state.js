@@ -53,7 +53,8 @@ export class StateLine {
   tick() {
     const { name, until } = this.#state;
     const seconds = Math.max(Math.ceil((until - Date.now()) / 1000), 0);
-    const words = WORDS[name] + (until === undefined ? "" : name === "waiting" ? ` in ${seconds} s` : `, next try in ${seconds} s`);
+    const soon = name === "waiting" ? ` in ${seconds} s` : `, next try in ${seconds} s`;
+    const words = WORDS[name] + (until === undefined ? "" : seconds > 0 ? soon : "…");
     if (part("words").textContent !== words) part("words").textContent = words;
   }
 
