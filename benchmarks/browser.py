@@ -62,8 +62,12 @@ def look_at(page: Page, seconds: float, looks: int = LOOKS) -> dict[str, Any]:
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
+    ours: list[tuple[float, float]] = []  # when the page did what we asked of it
+
     def metrics() -> dict[str, float]:
+        begin = page.evaluate("performance.now()")
         session.send("HeapProfiler.collectGarbage")
+        ours.append((begin, page.evaluate("performance.now()")))
         return {
             metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]
         }
@@ -79,7 +83,11 @@ def look_at(page: Page, seconds: float, looks: int = LOOKS) -> dict[str, Any]:
         busy += after["TaskDuration"] - before["TaskDuration"]
     taken.append(after)
     elapsed = (page.evaluate("performance.now()") - began) / 1000
-    tasks = [duration for _, duration in page.evaluate("longTasks")]
+    tasks = [
+        duration
+        for start, duration in page.evaluate("longTasks")
+        if not any(start < end and start + duration > begin for begin, end in ours)
+    ]
     return {
         "seconds": round(elapsed, 1),
         "events a second in the page": round((_seen(page) - seen_before) / elapsed),

@@ -1,13 +1,11 @@
 """What the browser tests share: one headless Chromium, and what is said to it often."""
 
 import os
-import queue
 import shutil
-import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import outcome
 import pytest
 import trio
 from playwright.sync_api import (
@@ -50,30 +48,25 @@ class Chromium:
     """
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[Browser], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._playwright = self._thread.submit(lambda: sync_playwright().start()).result()
+        self._browser = self._thread.submit(self._launch).result()
         self._token: trio.lowlevel.TrioToken | None = None
 
-    def _work(self) -> None:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
-            while job := self._jobs.get():
-                job(browser)
-            browser.close()
+    def _launch(self) -> Browser:
+        return self._playwright.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
 
     def close(self) -> None:
         """End the browser."""
-        self._jobs.put(None)
-        self._thread.join()
+        self._thread.submit(self._browser.close).result()
+        self._thread.submit(self._playwright.stop).result()
+        self._thread.shutdown()
 
     async def __call__(self, script: Script, *, quiet: bool = True, **profile: Any) -> None:
         """Run a script to its end; ``profile`` is what Playwright's ``new_context`` takes."""
         self._token = trio.lowlevel.current_trio_token()
-        results: queue.SimpleQueue[outcome.Maybe[None]] = queue.SimpleQueue()
-        self._jobs.put(lambda browser: results.put(outcome.capture(_run, browser, script, quiet, profile)))
-        result = await trio.to_thread.run_sync(results.get)
-        result.unwrap()
+        done = self._thread.submit(_run, self._browser, script, quiet, profile)
+        await trio.to_thread.run_sync(done.result)
 
     def in_trio(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in Trio's thread, from a script."""

@@ -78,6 +78,7 @@ async def test_an_audit_finds_nothing(browse: Chromium, axe: str, scheme: str, w
         if width == 360:
             page.get_by_role("button", name="Filters").click()
         page.locator("#view").get_by_role("checkbox", name="DENIED").check()
+        expect(page.locator("#words")).to_have_text("Live")
         browse.in_trio(burst, pipe)
         expect(page.locator("td.status[data-status=DENIED]").first).to_be_visible()
         expect(page.locator(".viz-run")).to_have_count(0)
@@ -147,7 +148,9 @@ async def test_the_live_region_speaks_of_changes_and_not_of_events(browse: Chrom
         for repeat in range(3):
             browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(5)])
             expect(page.locator("#missed-all")).to_have_text(str(3 * (repeat + 1)))
-        assert page.evaluate("said") == ["Connecting…", "Live", "3 events missed so far"]
+        said = page.evaluate("said")
+        assert len(said) <= 3
+        assert [words for words in said if words not in {"Connecting…", "Live"}] == ["3 events missed so far"]
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)

@@ -54,6 +54,7 @@ function begin() {
   tail.clear();
   pause(false);
   awaySince = null;
+  line.become({ name: "connecting" });
   link.watch({ query: view.query, token, heartbeat: Number(setting("heartbeat")) });
 }
 

@@ -2,17 +2,16 @@
 
 import { duration } from "./words.js";
 
-const FIELDS = [
-  ["Time", (event) => event.ts],
-  ["Request", (event) => event.request_id],
-  ["Source", (event) => event.source],
-  ["Op", (event) => event.op],
-  ["Actor", (event) => event.actor_type],
-  ["Status", (event) => event.status],
-  ["Labels", (event) => event.labels.join(", ")],
-  ["Results", (event) => String(event.result_count)],
-  ["Total", (event) => duration(event.total_ms)],
-];
+const FIELDS = {
+  Time: "ts",
+  Request: "request_id",
+  Source: "source",
+  Op: "op",
+  Actor: "actor_type",
+  Status: "status",
+  Labels: "labels",
+  Results: "result_count",
+};
 
 export class Detail {
   #panel;
@@ -35,7 +34,7 @@ export class Detail {
   show({ event, data }) {
     this.#data = data;
     this.#part("subject").textContent = event.subject || event.request_id || "(no subject)";
-    this.#part("fields").replaceChildren(...FIELDS.flatMap(([name, valueOf]) => pair(name, valueOf(event))));
+    this.#part("fields").replaceChildren(...fieldsOf(event));
     this.#part("waterfall").replaceChildren(...waterfall(event));
     this.#part("no-stages").hidden = Boolean(event.stages?.length);
     this.#part("json").textContent = data;
@@ -67,12 +66,19 @@ export class Detail {
   }
 }
 
-function pair(name, value) {
-  const term = document.createElement("dt");
-  const description = document.createElement("dd");
-  term.textContent = name;
-  description.textContent = value || "–";
-  return [term, description];
+function fieldsOf(event) {
+  const fields = Object.entries(FIELDS).map(([name, field]) => [name, [event[field]].flat().join(", ")]);
+  return [...fields, ["Total", duration(event.total_ms)]].flatMap(([name, value]) => [
+    element("dt", name),
+    element("dd", value || "–"),
+  ]);
+}
+
+function element(tag, text, className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  made.className = className;
+  return made;
 }
 
 // Stages follow on each other; what is left of the total lies between them, and is shown last.
@@ -85,7 +91,7 @@ function waterfall({ stages, total_ms: total }) {
     const row = bar(name, duration(ms), from / all, ms / all);
     if (hit) row.classList.add("hit");
     if (ms === 0 && !hit) row.classList.add("idle");
-    if (hit) row.firstElementChild.append(note("answered"));
+    if (hit) row.firstElementChild.append(element("em", "answered"));
     from += ms;
     return row;
   });
@@ -93,22 +99,11 @@ function waterfall({ stages, total_ms: total }) {
   return rows;
 }
 
-function note(text) {
-  const element = document.createElement("em");
-  element.textContent = text;
-  return element;
-}
-
 function bar(name, time, from, length) {
-  const row = document.createElement("li");
-  const [label, track, value] = ["span", "span", "span"].map((tag) => document.createElement(tag));
-  label.textContent = `${name} `;
-  label.className = "label";
-  track.className = "track";
+  const row = element("li", "");
+  const track = element("span", "", "track");
   track.style.setProperty("--from", from);
   track.style.setProperty("--length", length);
-  value.textContent = time;
-  value.className = "value";
-  row.append(label, track, value);
+  row.append(element("span", `${name} `, "label"), track, element("span", time, "value"));
   return row;
 }

@@ -76,7 +76,7 @@ export class StateLine {
     if (!(name in NOTICES)) return;
     part("notice-words").textContent = status === 401 ? "This stream needs a token" : NOTICES[name];
     const choices = allowed ? `. There are: ${allowed.join(", ")}` : "";
-    part("notice-why").textContent = `${status}: ${why}${choices}`;
+    part("notice-why").textContent = `${status ? `${status}: ` : ""}${why}${choices}`;
     part("token-form").hidden = status !== 401;
     part("try-again").hidden = name !== "refused" || status === 401;
   }

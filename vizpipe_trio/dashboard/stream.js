@@ -30,7 +30,10 @@ export class Stream {
     this.lastEventId = lastEventId;
     this.#silenceMs = silenceMs;
     this.#tell = tell;
-    this.#run();
+    this.#run().catch((error) => {
+      this.#become({ name: "refused", why: `this page has a fault: ${error}` });
+      throw error; // for the console
+    });
   }
 
   close() {
@@ -70,27 +73,29 @@ export class Stream {
     listen();
     try {
       const options = { headers, cache: "no-store", signal: this.#connection.signal };
-      const response = await fetch(this.#url, options);
+      const response = await fetch(this.#url, options).catch(() => null); // it does not say why
+      if (response === null) return { name: "waiting" };
       if (!isStream(response)) return await refusal(response);
       const reader = response.body.getReader();
       const parser = new EventStreamParser();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
+      const read = () => reader.read().catch(() => ({ done: true })); // it was cut
+      for (let chunk = await read(); !chunk.done; chunk = await read()) {
         listen();
-        const items = parser.push(value).map(itemOf).filter(Boolean);
-        this.#retryMs = parser.retryMs ?? this.#retryMs;
-        // The first bytes come at once, so only a stream that has spoken is live.
-        if (this.state.name !== "live") this.#becomeLive();
-        if (parser.lastEventId) this.lastEventId = parser.lastEventId;
-        if (items.length > 0) this.#tell.items(items);
+        this.#take(parser, chunk.value);
       }
-    } catch {
-      // Cut, or no way to the server: fetch() does not say which.
+      return { name: "waiting" };
     } finally {
       clearTimeout(watchdog);
     }
-    return { name: "waiting" };
+  }
+
+  #take(parser, bytes) {
+    const items = parser.push(bytes).map(itemOf).filter(Boolean);
+    this.#retryMs = parser.retryMs ?? this.#retryMs;
+    // The first bytes come at once, so only a stream that has spoken is live.
+    if (this.state.name !== "live") this.#becomeLive();
+    if (parser.lastEventId) this.lastEventId = parser.lastEventId;
+    if (items.length > 0) this.#tell.items(items);
   }
 
   #becomeLive() {

@@ -7,7 +7,6 @@ const MOST_ROWS_BUSY = 40; // nobody reads more of what is there for half a seco
 const KEPT = 1000; // for the free text to search in
 const BUSY = 25; // rows in one drawing: past it, the table is drawn in beats that the eye can follow
 const BEAT_MS = 500;
-const CELLS = ["time", "status", "op", "actor", "source", "subject", "way", "answer", "results", "ms"];
 
 export class Tail {
   #body;
@@ -124,9 +123,8 @@ export class Tail {
 
   #newRow() {
     const row = this.#template.content.cloneNode(true).firstElementChild;
-    row.parts = Object.fromEntries(CELLS.map((name) => [name, row.querySelector(`.${name}`)]));
+    row.parts = Object.fromEntries([...row.querySelectorAll("[class]")].map((part) => [part.className, part]));
     row.parts.button = row.querySelector("button");
-    row.parts.bar = row.querySelector(".bar");
     return row;
   }
 
@@ -196,7 +194,7 @@ function gapRow(gap) {
   const row = document.createElement("tr");
   row.className = "gap";
   const cell = document.createElement("td");
-  cell.colSpan = CELLS.length;
+  cell.colSpan = 10;
   cell.textContent = gapText(gap);
   row.append(cell);
   return row;

@@ -2,7 +2,12 @@
 
 import { WINDOWS } from "./account.js";
 
-const FILTERS = ["op", "status", "actor_type", "source", "label"];
+const VALUES = {
+  op: ["QUERY", "WRITE"],
+  status: ["ALLOWED", "FILTERED", "DENIED"],
+  actor_type: ["user", "agent", "system"],
+};
+const FILTERS = [...Object.keys(VALUES), "source", "label"];
 const TOKEN = "vizpipe-token";
 
 // The token leaves the address at once, and lives no longer than the tab.
@@ -29,6 +34,7 @@ export class View {
   constructor(form, changed) {
     this.#form = form;
     this.#changed = changed;
+    for (const [name, values] of Object.entries(VALUES)) values.forEach((value) => this.#makeBox(name, value));
     for (const [name, value] of new URLSearchParams(location.search)) this.#set(name, value);
     form.addEventListener("submit", (event) => event.preventDefault());
     // On the document: the choice of a window belongs to the form, and stands elsewhere.
@@ -95,22 +101,21 @@ export class View {
 
   // Checks the box of a value, which is made if there is none: the server says whether there is such a value.
   #add(name, value) {
-    const fieldset = this.#form.querySelector(`[data-filter="${name}"]`);
-    const boxes = [...fieldset.querySelectorAll("input[type=checkbox]")];
-    let box = boxes.find((candidate) => candidate.value === value);
-    if (box === undefined) {
-      const label = document.createElement("label");
-      const text = document.createElement("span");
-      box = document.createElement("input");
-      Object.assign(box, { type: "checkbox", name, value });
-      box.dataset.added = "";
-      text.textContent = value;
-      label.append(box, text);
-      const input = fieldset.querySelector("[data-adds]");
-      if (input) input.before(label);
-      else fieldset.append(label);
-    }
+    const boxes = [...this.#form.querySelectorAll(`input[name="${name}"]`)];
+    const box = boxes.find((candidate) => candidate.value === value) ?? this.#makeBox(name, value);
     box.checked = true;
+  }
+
+  #makeBox(name, value) {
+    const fieldset = this.#form.querySelector(`[data-filter="${name}"]`);
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    const text = document.createElement("span");
+    Object.assign(box, { type: "checkbox", name, value });
+    text.textContent = value;
+    label.append(box, text);
+    fieldset.insertBefore(label, fieldset.querySelector("[data-adds]"));
+    return box;
   }
 
   #change(what) {
@@ -126,7 +131,9 @@ export class View {
 
   // A value that somebody typed is a box only as long as it is chosen.
   #tidy() {
-    for (const box of this.#form.querySelectorAll("input[data-added]:not(:checked)")) box.parentElement.remove();
+    for (const box of this.#form.querySelectorAll("input[type=checkbox]:not(:checked)")) {
+      if (!VALUES[box.name]?.includes(box.value)) box.parentElement.remove();
+    }
     const chosen = this.query ? this.query.split("&").length : 0;
     this.#form.dataset.chosen = chosen + (this.text ? 1 : 0);
     this.#form.querySelector("[data-part=clear]").hidden = this.#form.dataset.chosen === "0";
