@@ -181,7 +181,7 @@ function barOf({ stages, total_ms: total }) {
   const all = Math.max(total, stages.reduce((sum, { ms }) => sum + ms, 0)) || 1;
   let from = 0;
   const parts = stages.filter(({ ms }) => ms > 0).map(({ ms, hit }, index) => {
-    const to = from + (ms / all) * 100;
+    const to = from + Math.max((ms / all) * 100, hit ? 3 : 0); // the answer is always to be seen
     const colour = hit ? "var(--accent)" : index % 2 ? "var(--bar-a)" : "var(--bar-b)";
     const part = `${colour} ${from.toFixed(1)}% ${to.toFixed(1)}%`;
     from = to;
