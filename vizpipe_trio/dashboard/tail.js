@@ -19,7 +19,8 @@ export class Tail {
   #records = new WeakMap(); // row → record
   #held = new Set(); // by the pointer, by the focus
   #nextBeat = 0;
-  #current = null; // the row that Tab goes to
+  #current = null; // the row that Tab goes to: the newest, or the one where somebody has been
+  #visited = false;
 
   // `open` is called with the record of an event whose row is chosen.
   constructor(body, template, open) {
@@ -31,6 +32,7 @@ export class Tail {
     body.addEventListener("pointerleave", () => hold("pointer", false));
     body.addEventListener("focusin", ({ target }) => {
       hold("focus", target.matches(":focus-visible"));
+      this.#visited = true;
       this.#makeCurrent(target.closest("tr"));
     });
     body.addEventListener("focusout", () => hold("focus", false));
@@ -93,7 +95,7 @@ export class Tail {
 
   #fill(records) {
     this.#body.replaceChildren();
-    this.#current = null;
+    this.#leave();
     this.#waiting = [];
     this.#newer = 0;
     this.#nextBeat = 0;
@@ -109,7 +111,7 @@ export class Tail {
       const row = this.#body.lastElementChild;
       if (!row) break;
       row.remove();
-      if (row === this.#current) this.#current = null;
+      if (row === this.#current) this.#leave();
       if (!row.classList.contains("gap")) spare.push(row);
     }
     const rows = records.map((record) => {
@@ -118,7 +120,7 @@ export class Tail {
       return row;
     });
     this.#body.prepend(...rows.reverse());
-    if (this.#current === null) this.#makeCurrent(this.#body.querySelector("tr:not(.gap)"));
+    if (!this.#visited) this.#makeCurrent(this.#body.querySelector("tr:not(.gap)"));
   }
 
   #newRow() {
@@ -136,8 +138,14 @@ export class Tail {
     row.parts.button.tabIndex = 0;
   }
 
+  #leave() {
+    this.#current = null;
+    this.#visited = false;
+  }
+
   #choose(row) {
     if (!row || row.classList.contains("gap") || String(getSelection())) return;
+    this.#visited = true;
     this.#makeCurrent(row);
     this.#open(this.#records.get(row));
   }
