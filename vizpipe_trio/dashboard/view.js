@@ -39,7 +39,12 @@ export class View {
     form.addEventListener("submit", (event) => event.preventDefault());
     // On the document: the choice of a window belongs to the form, and stands elsewhere.
     document.addEventListener("change", ({ target }) => target.form === form && this.#hear(target));
-    form.addEventListener("input", ({ target }) => target.name === "text" && this.#change("text"));
+    // Not yet the address, which browsers let a page change so many times and no more.
+    form.addEventListener("input", ({ target }) => {
+      if (target.name !== "text") return;
+      this.#tidy();
+      this.#changed("text");
+    });
     form.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !event.target.dataset.adds) return;
       event.preventDefault();
@@ -90,7 +95,7 @@ export class View {
       this.#add(input.dataset.adds, value);
       this.#change("filter");
     } else if (FILTERS.includes(input.name)) this.#change("filter");
-    else if (input.name === "window") this.#change("window");
+    else if (["text", "window"].includes(input.name)) this.#change(input.name);
   }
 
   #set(name, value) {
