@@ -216,6 +216,38 @@ async def test_a_cut_stream_counts_down_comes_back_and_gets_each_event_once(brow
         await browse(script)
 
 
+async def test_what_comes_late_is_shown_where_it_would_have_come(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    cut = cut_short(app)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event())
+        expect(rows(page)).to_have_count(1)
+        browse.in_trio(cut)
+        browse.wait_for_clients(pipe, 0)
+        for _ in range(3):
+            page.wait_for_timeout(1000)
+            pipe.emit(Event())
+            pipe.emit(Event())
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="Try now").click()
+        expect(rows(page)).to_have_count(7)
+        figure = page.locator("[data-chart=rates]")
+        figure.focus()
+        seen: list[float] = []
+        for _ in range(50):  # slots of half a second
+            page.keyboard.press("ArrowLeft")
+            seen.append(float(figure.locator("[data-value=QUERY]").inner_text()))
+        assert max(seen) <= 4  # two in a slot; all six at once would be twelve a second
+        assert len([rate for rate in seen if rate > 0]) >= 3
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_page_that_had_seen_no_event_does_not_know_what_went_by_without_it(browse: Chromium) -> None:
     pipe = Pipe()
     app = make_app(pipe, token="right")

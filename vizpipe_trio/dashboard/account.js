@@ -18,12 +18,13 @@ export class Account {
     stages.forEach((name, index) => this.#stages.set(name, index + 1));
   }
 
-  event(event, now) {
+  // `at` is when it came or, if it is late, when it would have come.
+  event(event, now, at = now) {
     this.seen += 1;
-    for (const window of this.#at(now)) window.add(event);
+    for (const window of this.#at(now)) window.add(event, at);
     for (const stage of event.stages ?? []) {
       const key = this.#keyOf(stage);
-      for (const window of this.#windows.values()) window.addStage(key, stage);
+      for (const window of this.#windows.values()) window.addStage(key, stage, at);
     }
   }
 
@@ -33,8 +34,8 @@ export class Account {
     total.known += missed ?? 0;
     total.unknown ||= missed === null;
     for (const window of this.#at(now)) {
-      window.count("missed", missed ?? 0);
-      if (missed === null) window.count("unknown");
+      window.count("missed", missed ?? 0, now);
+      if (missed === null) window.count("unknown", 1, now);
     }
   }
 

@@ -11,6 +11,7 @@ import { View, keepToken, takeToken } from "./view.js";
 import { count, missing, write } from "./words.js";
 
 const FIGURES_MS = 250; // between two drawings of what is counted
+const LATE_SECONDS = 1; // after coming back, in which late events may come
 const MOST_OFFERED = 50; // values that a filter offers
 
 const part = (id) => document.getElementById(id);
@@ -23,13 +24,15 @@ const offered = { source: new Set(), label: new Set() };
 let paused = false;
 let wentBy = 0;
 let awaySince = null;
+let late = { since: 0, until: 0 };
+let delay = NaN;
 let token = takeToken();
 let figuresAt = 0;
 let framed = false;
 
 const pipeline = new Pipeline(part("pipeline"), { stages });
 const charts = new Charts(part("charts"));
-const tail = new Tail(part("events"), part("row"), (record) => detail.show(record));
+const tail = new Tail(part("events"), (record) => detail.show(record));
 const detail = new Detail(part("detail"), () => tail.focus());
 const view = new View(part("view"), (what) => {
   if (what === "filter") begin();
@@ -72,10 +75,22 @@ function pause(on) {
 
 function become(state) {
   if (state.name === "live") {
-    if (awaySince !== null) account.away(awaySince, now());
+    if (awaySince !== null) {
+      account.away(awaySince, now());
+      late = { since: awaySince, until: now() + LATE_SECONDS };
+    }
     awaySince = null;
-  } else awaySince ??= now();
+  } else if (state.name !== "connecting") awaySince ??= now();
   line.become(state);
+}
+
+// What the server kept for us while there was no connection comes all at once. It is shown where it would
+// have come then, by what lay between its time and its coming for the last one that was not late.
+function comingOf(event, at) {
+  const made = Date.parse(event.ts) / 1000;
+  if (at < late.until && !Number.isNaN(delay)) return Math.min(Math.max(made + delay, late.since), at);
+  delay = at - made;
+  return at;
 }
 
 function take(items) {
@@ -88,7 +103,7 @@ function take(items) {
       continue;
     }
     const event = JSON.parse(item.data);
-    account.event(event, at);
+    account.event(event, at, comingOf(event, at));
     tail.add({ event, data: item.data });
     offer("source", event.source);
     for (const label of event.labels) offer("label", label);
@@ -135,11 +150,12 @@ function writeMissing(element, total) {
 function reasonPart(reason) {
   const found = [...part("counts").querySelectorAll("[data-reason]")].find((dd) => dd.dataset.reason === reason);
   if (found) return found;
-  const pair = part("counts").lastElementChild.cloneNode(true);
-  pair.querySelector("dt").textContent = reason;
-  pair.querySelector("dd").dataset.reason = reason;
-  part("counts").append(pair);
-  return pair.querySelector("dd");
+  const pair = part("counts").appendChild(document.createElement("div"));
+  pair.className = "reason";
+  pair.appendChild(document.createElement("dt")).textContent = reason;
+  const total = pair.appendChild(document.createElement("dd"));
+  total.dataset.reason = reason;
+  return total;
 }
 
 function tailNote() {

@@ -10,7 +10,6 @@ const BEAT_MS = 500;
 
 export class Tail {
   #body;
-  #template;
   #open;
   #kept = [];
   #waiting = []; // records that the next drawing adds, oldest first
@@ -23,9 +22,8 @@ export class Tail {
   #visited = false;
 
   // `open` is called with the record of an event whose row is chosen.
-  constructor(body, template, open) {
+  constructor(body, open) {
     this.#body = body;
-    this.#template = template;
     this.#open = open;
     const hold = (why, on) => (on ? this.#held.add(why) : this.#held.delete(why));
     body.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && hold("pointer", true));
@@ -124,9 +122,15 @@ export class Tail {
   }
 
   #newRow() {
-    const row = this.#template.content.cloneNode(true).firstElementChild;
-    row.parts = Object.fromEntries([...row.querySelectorAll("[class]")].map((part) => [part.className, part]));
-    row.parts.button = row.querySelector("button");
+    const row = document.createElement("tr");
+    row.parts = {};
+    for (const { className } of this.#body.previousElementSibling.rows[0].cells) {
+      row.parts[className] = row.insertCell();
+      row.parts[className].className = className;
+    }
+    row.parts.button = row.parts.subject.appendChild(document.createElement("button"));
+    row.parts.bar = row.parts.way.appendChild(document.createElement("div"));
+    row.parts.bar.className = "bar";
     return row;
   }
 

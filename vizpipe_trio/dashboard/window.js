@@ -37,19 +37,21 @@ export class Window {
     }
   }
 
-  get #place() {
-    return this.#slot % RING;
+  // Where what came at some time is counted; what left the window long ago, at its beginning.
+  #placeOf(at) {
+    const slot = Math.floor(at / this.slotSeconds);
+    return Math.min(Math.max(slot, this.#slot - RING + 1), this.#slot) % RING;
   }
 
-  add(event) {
-    this.count(event.op);
-    this.count(event.status);
-    if (event.stages?.length) this.count("staged");
-    this.#total.add(this.#place, bucketOf(event.total_ms));
+  add(event, at) {
+    this.count(event.op, 1, at);
+    this.count(event.status, 1, at);
+    if (event.stages?.length) this.count("staged", 1, at);
+    this.#total.add(this.#placeOf(at), bucketOf(event.total_ms));
   }
 
-  count(name, number = 1) {
-    this.series[name][this.#place] += number;
+  count(name, number, at) {
+    this.series[name][this.#placeOf(at)] += number;
   }
 
   // There was no connection since a moment.
@@ -58,15 +60,16 @@ export class Window {
     for (let slot = first; slot <= this.#slot; slot += 1) this.series.away[slot % RING] = 1;
   }
 
-  addStage(key, { ms, hit }) {
+  addStage(key, { ms, hit }, at) {
+    const place = this.#placeOf(at);
     if (!this.#stages.has(key)) {
       const stage = { ms: new Float64Array(RING), hits: new Float64Array(RING), times: new Histogram(RING) };
       this.#stages.set(key, stage);
     }
     const stage = this.#stages.get(key);
-    stage.ms[this.#place] += ms;
-    if (hit) stage.hits[this.#place] += 1;
-    if (ms > 0) stage.times.add(this.#place, bucketOf(ms)); // those that ran
+    stage.ms[place] += ms;
+    if (hit) stage.hits[place] += 1;
+    if (ms > 0) stage.times.add(place, bucketOf(ms)); // those that ran
   }
 
   sum(name) {
