@@ -126,10 +126,11 @@ function frame() {
 function draw(at) {
   framed = false;
   drawCounts();
-  if (!paused) tail.draw(at);
+  const isEnough = !paused && tail.draw(at);
   part("empty").hidden = !tail.isEmpty;
   write(part("tail-note"), tailNote());
-  if (paused || at < figuresAt) return;
+  if (isEnough) frame(); // the rest is for the next one
+  if (isEnough || paused || at < figuresAt) return;
   figuresAt = at + FIGURES_MS;
   drawFigures();
 }

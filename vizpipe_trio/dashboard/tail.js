@@ -71,14 +71,15 @@ export class Tail {
     this.#fill([]);
   }
 
-  // Draws what waits, unless it is held or the next beat is still to come.
+  // Draws what waits, unless it is held or the next beat is still to come; says whether that was much.
   draw(now) {
-    if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return;
+    if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return false;
     const isBusy = this.#waiting.length > BUSY;
     if (isBusy) this.#nextBeat = now + BEAT_MS;
     this.#prepend(this.#waiting, isBusy ? MOST_ROWS_BUSY : MOST_ROWS);
     this.#waiting = [];
     this.#newer = 0;
+    return isBusy;
   }
 
   // Gives the focus back to the table.
