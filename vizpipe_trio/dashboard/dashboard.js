@@ -12,7 +12,6 @@ import { count, missing, write } from "./words.js";
 
 const FIGURES_MS = 250; // between two drawings of what is counted
 const LATE_SECONDS = 1; // after coming back, in which late events may come
-const MOST_OFFERED = 50; // values that a filter offers
 
 const part = (id) => document.getElementById(id);
 const setting = (name) => document.querySelector(`meta[name="vizpipe-${name}"]`).content;
@@ -20,7 +19,6 @@ const now = () => performance.now() / 1000;
 
 const stages = JSON.parse(setting("stages"));
 let account = new Account(now(), stages);
-const offered = { source: new Set(), label: new Set() };
 let paused = false;
 let wentBy = 0;
 let awaySince = null;
@@ -105,17 +103,11 @@ function take(items) {
     const event = JSON.parse(item.data);
     account.event(event, at, comingOf(event, at));
     tail.add({ event, data: item.data });
-    offer("source", event.source);
-    for (const label of event.labels) offer("label", label);
     last = event;
   }
   if (paused) wentBy += items.filter(({ data }) => data !== undefined).length;
   else if (last) pipeline.run(last);
   frame();
-}
-
-function offer(name, value) {
-  if (value && offered[name].size < MOST_OFFERED) offered[name].add(value);
 }
 
 function frame() {
@@ -172,7 +164,6 @@ function drawFigures() {
   pipeline.show(figures, staged);
   part("no-stages").hidden = figures.length > 0;
   charts.draw(account, view.seconds, at, line.isLive);
-  for (const [name, values] of Object.entries(offered)) view.offer(name, values);
   write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
 }
 

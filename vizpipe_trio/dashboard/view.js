@@ -80,13 +80,6 @@ export class View {
     if (chosen.length > 0) this.#change("filter");
   }
 
-  // Offers values that were seen, to choose from.
-  offer(name, values) {
-    const list = this.#form.querySelector(`#${name}-seen`);
-    if (list.childElementCount === values.size) return;
-    list.replaceChildren(...[...values].map((value) => new Option("", value)));
-  }
-
   #hear(input) {
     if (input.dataset.adds) {
       const value = input.value.trim();
