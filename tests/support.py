@@ -31,6 +31,7 @@ def make_app(
     max_clients: int = 1000,
     heartbeat_interval: float = 15.0,
     http2: bool = False,
+    **page: Any,
 ) -> QuartTrio:
     """Return an app that runs the pipe and shows its events."""
     app = QuartTrio("tests")
@@ -41,6 +42,7 @@ def make_app(
             max_clients=max_clients,
             heartbeat_interval=heartbeat_interval,
             http2=http2,
+            **page,
         )
     )
 
@@ -52,13 +54,15 @@ def make_app(
 
 
 @asynccontextmanager
-async def serve(app: QuartTrio, *, seconds: float = 10, errors_logged: int = 0) -> AsyncGenerator[str]:
-    """Serve an app on a free loopback port while in the block, and give its address.
+async def serve(
+    app: QuartTrio, *, seconds: float = 10, errors_logged: int = 0, port: int = 0
+) -> AsyncGenerator[str]:
+    """Serve an app on a loopback port, any free one by default, while in the block; give its address.
 
     The block has to be done within ``seconds``, and the server must log no other errors than expected.
     """
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.1
     config.keep_alive_timeout = 1  # also until a connection that never had a request is forgotten
     config.errorlog = logging.getLogger("hypercorn")  # its default also writes to stderr

@@ -12,10 +12,8 @@
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
-import mimetypes
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from types import TracebackType
 
 import msgspec
@@ -29,6 +27,7 @@ except ImportError as _missing:
 
 from ._filter import parse_filter
 from ._gate import Gate, address_of
+from ._page import PAGE_HEADERS, PageFile, page_files
 from ._pipe import Pipe
 from ._places import Places
 from ._request import RequestError, find_last_event_id, parse_query
@@ -60,17 +59,6 @@ _STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx would hold events back
-}
-
-_PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    ),
-    "Referrer-Policy": "no-referrer",  # the page's address may carry the token
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
 }
 
 
@@ -123,6 +111,9 @@ def viz_blueprint(
     max_clients_per_address: int | None = None,
     heartbeat_interval: float = 15.0,
     http2: bool = False,
+    url_prefix: str | None = None,
+    title: str = "Pipeline",
+    stages: Sequence[str] = (),
 ) -> Blueprint:
     """Return a blueprint that shows a pipe's events to browsers and other clients.
 
@@ -165,15 +156,21 @@ def viz_blueprint(
             after ``keep_alive_max_requests`` on a connection its streams go silent. By
             default the stream is refused there, and the rest is served. Behind a proxy
             browsers have HTTP/2 all the same, since the proxy comes with HTTP/1.1.
+        url_prefix: What all of the addresses above begin with, such as ``"/ops"``.
+        title: The dashboard's heading. Like ``stages`` it is in the page, which is served
+            without a token: only what it shows is guarded.
+        stages: The stages' names in order, to be shown before the first event and in this
+            order. By default, and for all others, the events say.
 
     Raises:
+        TypeError: ``stages`` is not a sequence of strings.
         ValueError: The token is empty or does not fit a header, or a limit is too small.
     """
     places = Places(max_clients, max_clients_per_address)
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
     views = _Views(pipe, Gate(token), places, heartbeat_interval, http2=http2)
-    blueprint = Blueprint("vizpipe", __name__)
+    blueprint = Blueprint("vizpipe", __name__, url_prefix=url_prefix)
     for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
             path,
@@ -183,12 +180,12 @@ def viz_blueprint(
             methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"],
             provide_automatic_options=False,
         )
-    for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
+    for file in page_files(title, stages, heartbeat_interval):
         # The page holds nothing secret, and its parts could not send a token.
         blueprint.add_url_rule(
-            "/viz/" if file.name == "index.html" else f"/viz/{file.name}",
-            endpoint=f"page_{file.name.replace('.', '_')}",
-            view_func=partial(_page, mimetypes.guess_type(file.name)[0], file.read_bytes()),
+            f"/viz/{file.path}",
+            endpoint=f"page_{file.path.replace('.', '_')}",
+            view_func=partial(_page, file),
         )
     return blueprint
 
@@ -253,8 +250,8 @@ def _first(query: _Query, name: str) -> str | None:
     return next((value for key, value in query if key == name), None)
 
 
-async def _page(content_type: str | None, data: bytes) -> Response:  # noqa: ASYNC124 - as in guarded
-    return _response(data, 200, {**_PAGE_HEADERS, "Content-Type": f"{content_type}; charset=utf-8"})
+async def _page(file: PageFile) -> Response:  # noqa: ASYNC124 - as in guarded
+    return _response(file.content, 200, {**PAGE_HEADERS, "Content-Type": file.content_type})
 
 
 def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) -> Response:

@@ -16,13 +16,14 @@ from . import corpus
 from .corpus import Document
 from .pipeline import Pipeline
 from .policy import ActorType
+from .stages import STAGES
 
 LONGEST_QUERY = 500
 LONGEST_REQUEST = 64 * 1024
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     # The page's address carries the stream's token.
@@ -52,7 +53,7 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     app = QuartTrio(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_REQUEST
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # else a browser shows yesterday's page for half a day
-    app.register_blueprint(viz_blueprint(pipe, token=token))
+    app.register_blueprint(viz_blueprint(pipe, token=token, title="docsearch", stages=STAGES))
     pipeline = Pipeline()
 
     @app.before_serving
