@@ -60,7 +60,7 @@ def snippets(language: str) -> list[str]:
 
 def test_the_first_snippet_of_the_readme_prints_what_it_says() -> None:
     outcome = python(snippets("python")[0])
-    assert (outcome.stdout, outcome.stderr) == ("r1 cache 0.2\n", "")
+    assert (outcome.stdout, outcome.stderr) == ("r1 cache True\n", "")
 
 
 def test_the_app_of_the_readme_streams_what_its_handler_emits() -> None:
@@ -80,6 +80,33 @@ trio.run(main)
 """
     outcome = python(snippets("python")[1] + client, VIZ_TOKEN="sesame")
     assert (outcome.stdout, outcome.stderr) == ("hello world\n", "")
+
+
+def test_the_search_of_the_readme_records_what_it_goes_through() -> None:
+    before = """
+import trio
+from vizpipe_trio import open_pipe
+
+cache = {"loops": ["for"]}
+
+async def look_up(query):
+    return ["a", "b"]
+"""
+    after = """
+async def main():
+    global pipe
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as events:
+            await search("loops")
+            await search("dicts")
+            for _ in range(2):
+                event = await anext(events)
+                print(event.subject, event.result_count, *(stage.name for stage in event.stages if stage.hit))
+
+trio.run(main)
+"""
+    outcome = python(before + snippets("python")[2] + after)
+    assert (outcome.stdout, outcome.stderr) == ("loops 1 cache\ndicts 2 lookup\n", "")
 
 
 def test_every_directory_and_command_that_the_readme_names_exists() -> None:

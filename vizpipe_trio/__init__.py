@@ -21,6 +21,7 @@ from ._batch import EventFilter
 from ._entrance import DropMetric
 from ._event import Event, StageInfo
 from ._pipe import Pipe, PipeStatistics, open_pipe
+from ._record import Recording, Stage, current_recording
 from ._sse import marshal_sse
 from ._subscription import Subscription
 from ._version import __version__
@@ -31,9 +32,12 @@ __all__ = [
     "EventFilter",
     "Pipe",
     "PipeStatistics",
+    "Recording",
+    "Stage",
     "StageInfo",
     "Subscription",
     "__version__",
+    "current_recording",
     "marshal_sse",
     "open_pipe",
 ]

@@ -11,11 +11,11 @@ import logging
 import math
 import sys
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, islice
 from time import perf_counter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import trio
@@ -25,6 +25,7 @@ from ._client import ClientQueue, Totals
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
 from ._log import Log, Place
+from ._record import Recording
 from ._report import FaultReport
 from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
 from ._subscription import Parcel, Subscription
@@ -171,6 +172,36 @@ class Pipe:
             True if the event was accepted; False if it was dropped and counted.
         """
         return self._entrance.emit(event)
+
+    def record(
+        self,
+        op: Literal["WRITE", "QUERY"] = "QUERY",
+        *,
+        request_id: str = "",
+        source: str = "",
+        subject: str = "",
+        actor_type: Literal["user", "agent", "system"] = "user",
+        labels: Sequence[str] = (),
+        stages: Sequence[str] = (),
+    ) -> Recording:
+        """Return a recording of one request: ``with pipe.record("QUERY", subject=query) as request``.
+
+        Leaving the block emits one event: with the stages that were timed by ``with
+        request.stage("cache") as stage``, and the time of the whole as ``total_ms``. It is emitted
+        as by `emit`, so nothing blocks and no thread is refused. As a decorator it records every
+        call of a function.
+
+        Args:
+            op: What is asked for.
+            request_id: The request's identity in the host's own logs.
+            source: The part of the system that reports.
+            subject: What it is about.
+            actor_type: Who asks.
+            labels: Labels of the request.
+            stages: The stages that a request may go through, in order. Those that it does not
+                need are in its event all the same, with 0 ms.
+        """
+        return Recording(self.emit, op, request_id, source, subject, actor_type, labels, stages)
 
     def subscribe(self, filter: EventFilter | None = None) -> Subscription:  # noqa: A002 - the field's word
         """Register a client, at once; no checkpoint.
