@@ -40,17 +40,20 @@ def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
     assert statistics.median(ratios) <= 1.3
 
 
-def test_without_its_extra_the_blueprint_says_what_to_install() -> None:
-    outcome = python("import sys; sys.modules['quart'] = None; import vizpipe_trio.quart")
+@pytest.mark.parametrize(
+    ("module", "dependency", "name", "extra"),
+    [
+        ("quart", "quart", "Quart-Trio", "quart"),
+        ("hypercorn", "hypercorn", "Hypercorn", "quart"),
+        ("prometheus", "prometheus_client", "prometheus_client", "prometheus"),
+    ],
+)
+def test_a_module_without_its_extra_says_what_to_install(
+    module: str, dependency: str, name: str, extra: str
+) -> None:
+    outcome = python(f"import sys; sys.modules['{dependency}'] = None; import vizpipe_trio.{module}")
     assert outcome.stderr.endswith(
-        "ImportError: vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'\n"
-    )
-
-
-def test_without_its_extra_the_server_says_what_to_install() -> None:
-    outcome = python("import sys; sys.modules['hypercorn'] = None; import vizpipe_trio.hypercorn")
-    assert outcome.stderr.endswith(
-        "ImportError: vizpipe_trio.hypercorn needs Hypercorn: pip install 'vizpipe-trio[quart]'\n"
+        f"ImportError: vizpipe_trio.{module} needs {name}: pip install 'vizpipe-trio[{extra}]'\n"
     )
 
 

@@ -263,6 +263,11 @@ async def test_statistics_are_the_account_as_json() -> None:
             "delivered": 1,
             "missed": 0,
             "filtered": 2,
+            "refused": 0,
+            "missed_overload": 2,
+            "missed_history": 0,
+            "written_bytes": body["written_bytes"],
+            "write_sizes": body["write_sizes"],
             "running": True,
             "stopped": False,
         }

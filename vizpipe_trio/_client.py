@@ -10,16 +10,28 @@ from collections import deque
 from ._batch import Batch, EventFilter, Missed
 from ._event import Event
 
+SMALLEST_WRITE = 256
+"""Bytes: up to here writes are not told apart by size."""
+
 
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "missed")
+    __slots__ = ("delivered", "filtered", "history", "missed", "overload", "write_sizes", "written_bytes")
 
     def __init__(self) -> None:
         self.delivered: int = 0
         self.missed: int = 0
         self.filtered: int = 0
+        self.overload: int = 0
+        self.history: int = 0
+        self.written_bytes: int = 0
+        self.write_sizes: list[int] = [0] * 12
+
+    def wrote(self, size: int) -> None:
+        """Count a write of so many bytes."""
+        self.written_bytes += size
+        self.write_sizes[min(((size - 1) // SMALLEST_WRITE).bit_length(), 11)] += 1
 
 
 class ClientQueue:
@@ -31,8 +43,8 @@ class ClientQueue:
     """
 
     __slots__ = (
-        "_capacity", "_items", "_overload", "_slow", "_taken_of_first", "_totals",
-        "delivered", "filter", "filtered", "missed", "offered", "queued",
+        "_capacity", "_items", "_overload", "_slow", "_taken_of_first",
+        "delivered", "filter", "filtered", "missed", "offered", "queued", "totals",
     )  # fmt: skip
 
     def __init__(self, capacity: int, wanted: EventFilter | None, totals: Totals) -> None:
@@ -43,7 +55,7 @@ class ClientQueue:
         self.filtered: int = 0
         self.queued: int = 0
         self._capacity = capacity
-        self._totals = totals
+        self.totals: Totals = totals
         self._items: deque[Missed | Batch] = deque()
         self._taken_of_first = 0
         # Lost behind everything that is queued, by reason.
@@ -63,7 +75,7 @@ class ClientQueue:
         count = len(batch)
         self.offered += offered
         self.filtered += offered - count
-        self._totals.filtered += offered - count
+        self.totals.filtered += offered - count
         accepted = min(count, self._capacity - self.queued)
         if accepted:
             self._close_gap()
@@ -74,7 +86,9 @@ class ClientQueue:
 
     def overload(self, dropped: int) -> None:
         """Note that the pipe dropped events behind the batch offered last."""
-        self._overload += dropped
+        if dropped:
+            self._overload += dropped
+            self.totals.overload += dropped
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""
@@ -129,12 +143,12 @@ class ClientQueue:
             self._taken_of_first = 0
         self.queued -= count
         self.delivered += count
-        self._totals.delivered += count
+        self.totals.delivered += count
 
     def _miss(self, count: int) -> None:
         self._slow += count
         self.missed += count
-        self._totals.missed += count
+        self.totals.missed += count
 
     def _close_gap(self) -> None:
         if self._slow:

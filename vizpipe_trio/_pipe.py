@@ -74,6 +74,14 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         delivered: Events taken by clients, summed over all.
         missed: Events lost by clients that were too slow, summed over all.
         filtered: Events that clients had not asked for, summed over all.
+        refused: Those of the dropped that came when the pipe had ended.
+        missed_overload: Events dropped while a client was there, summed over all clients.
+        missed_history: Events that the history no longer held for clients that came back, summed over
+            all, as far as it is known.
+        written_bytes: The bytes that clients took as writes of an event stream, comments and what was
+            replayed left out.
+        write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
+            to 262,144; the last are larger.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
     """
@@ -88,6 +96,11 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     missed: int
     filtered: int
+    refused: int
+    missed_overload: int
+    missed_history: int
+    written_bytes: int
+    write_sizes: tuple[int, ...]
     running: bool
     stopped: bool
 
@@ -261,6 +274,7 @@ class Pipe:
         first: list[Missed] = []
         if lost is not None:
             first.append(lost if filter is None else Missed("history", None))
+            self._totals.history += lost.count or 0
         stretches = self._log.since(place)
         if lost is None and stretches and not stretches[0].batch:
             # Dropped right behind the last event that it saw: it may have been told or not.
@@ -304,6 +318,11 @@ class Pipe:
             delivered=self._totals.delivered,
             missed=self._totals.missed,
             filtered=self._totals.filtered,
+            refused=refused,
+            missed_overload=self._totals.overload,
+            missed_history=self._totals.history,
+            written_bytes=self._totals.written_bytes,
+            write_sizes=tuple(self._totals.write_sizes),
             running=self._entrance.attended,
             stopped=self._entrance.closed,
         )
