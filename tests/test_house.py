@@ -45,6 +45,7 @@ def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
     [
         ("quart", "quart", "Quart-Trio", "quart"),
         ("hypercorn", "hypercorn", "Hypercorn", "quart"),
+        ("client", "httpx2", "httpx2", "client"),
         ("prometheus", "prometheus_client", "prometheus_client", "prometheus"),
     ],
 )
@@ -110,6 +111,47 @@ trio.run(main)
 """
     outcome = python(before + snippets("python")[2] + after)
     assert (outcome.stdout, outcome.stderr) == ("loops 1 cache\ndicts 2 lookup\n", "")
+
+
+def test_the_watcher_of_the_readme_prints_what_comes_and_what_is_lost() -> None:
+    [snippet] = [text for text in snippets("python") if "open_events" in text]
+    code = """
+import builtins
+from functools import partial
+import hypercorn.trio
+from hypercorn.config import Config
+from quart_trio import QuartTrio
+from vizpipe_trio import Event, Pipe
+from vizpipe_trio.quart import viz_blueprint
+
+end = trio.Event()
+
+def print(*words):
+    builtins.print(*words)
+    if words[0] == "lost here:":
+        end.set()
+
+async def main():
+    pipe, config, app = Pipe(capacity=3), Config(), QuartTrio("readme")
+    config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.1
+    app.register_blueprint(viz_blueprint(pipe, token="sesame"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        [url] = await nursery.start(partial(hypercorn.trio.serve, app, config, shutdown_trigger=trio.sleep_forever))
+        nursery.start_soon(watch, url, "sesame")
+        while not pipe.statistics().clients:
+            await trio.sleep(0.01)
+        for status in ("DENIED", "ALLOWED", "FILTERED", "DENIED", "DENIED"):
+            pipe.emit(Event(subject="loops", status=status, total_ms=1.5))
+        await end.wait()
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+    outcome = python(snippet + code)
+    assert outcome.stdout.splitlines() == [
+        "loops DENIED 1.5", "loops FILTERED 1.5", "lost here: None overload",
+    ], outcome.stderr  # fmt: skip
 
 
 def test_every_directory_and_command_that_the_readme_names_exists() -> None:

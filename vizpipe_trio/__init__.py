@@ -17,7 +17,7 @@
 is counted, has a reason, and is told to the viewer that missed something.
 """
 
-from ._batch import EventFilter
+from ._batch import EventFilter, Missed
 from ._entrance import DropMetric
 from ._event import Event, StageInfo
 from ._pipe import Pipe, PipeStatistics, open_pipe
@@ -30,6 +30,7 @@ __all__ = [
     "DropMetric",
     "Event",
     "EventFilter",
+    "Missed",
     "Pipe",
     "PipeStatistics",
     "Recording",
