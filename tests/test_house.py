@@ -58,6 +58,13 @@ def test_a_module_without_its_extra_says_what_to_install(
     )
 
 
+def test_the_command_without_its_extra_says_what_to_install() -> None:
+    outcome = python("import sys; sys.modules['rich'] = None; import vizpipe_trio._cli")
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("vizpipe: ")
+    assert outcome.stderr.endswith("pip install 'vizpipe-trio[cli]'\n")
+
+
 def snippets(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 

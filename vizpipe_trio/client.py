@@ -199,7 +199,9 @@ class _Source:
         while True:
             if failures or self.connections:
                 wait = min(self._retry * 2**failures, max(LONGEST_WAIT, self._retry))
-                await trio.sleep(wait * random.uniform(1, 1.5))  # noqa: S311 - no cryptography
+                wait *= random.uniform(1, 1.5)  # noqa: S311 - no cryptography
+                _logger.info("not connected, the next attempt is in %.0f s", wait)
+                await trio.sleep(wait)
             try:
                 await self._request(last_event_id)
             except httpx2.TransportError as error:
