@@ -46,6 +46,7 @@ def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
         ("quart", "quart", "Quart-Trio", "quart"),
         ("hypercorn", "hypercorn", "Hypercorn", "quart"),
         ("client", "httpx2", "httpx2", "client"),
+        ("opentelemetry", "opentelemetry.sdk.trace", "OpenTelemetry's SDK", "opentelemetry"),
         ("prometheus", "prometheus_client", "prometheus_client", "prometheus"),
     ],
 )
@@ -159,6 +160,18 @@ trio.run(main)
     assert outcome.stdout.splitlines() == [
         "loops DENIED 1.5", "loops FILTERED 1.5", "lost here: None overload",
     ], outcome.stderr  # fmt: skip
+
+
+def test_the_collector_and_the_span_processor_of_the_readme_work_together() -> None:
+    chosen = [text for text in snippets("python") if "PipeCollector" in text or "PipeSpanProcessor" in text]
+    assert len(chosen) == 2
+    after = """
+with provider.get_tracer("readme").start_as_current_span("GET /search"):
+    pass
+print(int(REGISTRY.get_sample_value("vizpipe_events_emitted_total")))
+"""
+    outcome = python("from vizpipe_trio import Pipe\npipe = Pipe()\n" + "".join(chosen) + after)
+    assert (outcome.stdout, outcome.stderr) == ("1\n", "")
 
 
 def test_every_directory_and_command_that_the_readme_names_exists() -> None:
