@@ -45,8 +45,8 @@ def make_app(
 
 
 @asynccontextmanager
-async def serve(app: QuartTrio, *, seconds: float = 10) -> AsyncGenerator[str]:
-    """Serve an app on a free loopback port while in the block, and give its address.
+async def serve(app: Any, *, seconds: float = 10) -> AsyncGenerator[str]:
+    """Serve an ASGI app on a free loopback port while in the block, and give its address.
 
     The block has to be done within ``seconds``, and the server must not log an error.
     """

@@ -16,6 +16,12 @@ from ._subscription import Subscription
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
 
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+
 DRAIN_SECONDS = 0.5
 """How long a stream goes on writing what is queued once its pipe has ended. A client
 that keeps up needs a small part of it; the others must not hold up the exit."""

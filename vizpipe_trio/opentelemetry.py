@@ -27,14 +27,12 @@ except ImportError as _missing:
 
 from ._event import Event, StageInfo
 from ._pipe import Pipe
+from .asgi import READS, REFUSALS
 
 __all__ = ["PipeSpanProcessor"]
 
 MOST_OPEN = 10_000
 """Requests that are under way at most. A root span that never ends would stay for ever."""
-
-_REFUSALS = {401, 403}
-_READS = {"GET", "HEAD", "OPTIONS", "QUERY"}
 
 
 class PipeSpanProcessor(SpanProcessor):
@@ -156,12 +154,12 @@ def _sequence(value: Any) -> Any:
 
 def _op(attributes: Mapping[str, Any]) -> Any:
     method = attributes.get("http.request.method") or attributes.get("http.method") or "GET"
-    return "QUERY" if method in _READS else "WRITE"
+    return "QUERY" if method in READS else "WRITE"
 
 
 def _status(attributes: Mapping[str, Any]) -> Any:
     code = attributes.get("http.response.status_code") or attributes.get("http.status_code")
-    return "DENIED" if code in _REFUSALS else "ALLOWED"
+    return "DENIED" if code in REFUSALS else "ALLOWED"
 
 
 def _milliseconds(span: ReadableSpan) -> float:

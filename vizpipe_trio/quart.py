@@ -31,19 +31,13 @@ from ._access import AccessError, check_loopback, check_token, check_token_setti
 from ._filter import FilterError, parse_filter
 from ._pipe import Pipe
 from ._sse import preamble
-from ._stream import EventStream
+from ._stream import STREAM_HEADERS, EventStream
 
 __all__ = ["viz_blueprint"]
 
 RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: longer than for a reconnect, since somebody
 has to give up a place first."""
-
-_STREAM_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
-}
 
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -213,14 +207,14 @@ class _Views:
         if self._places.full:
             return _unavailable(f"all {self._places.limit} places are taken")
         if request.method == "HEAD":
-            return _response(b"", 200, _STREAM_HEADERS)
+            return _response(b"", 200, STREAM_HEADERS)
         stream = EventStream(
             self._pipe,
             filter=wanted,
             last_event_id=request.headers.get("Last-Event-ID") or request.args.get("last_event_id", ""),
             heartbeat_interval=self._heartbeat_interval,
         )
-        response = _response(_StreamBody(stream, self._places), 200, _STREAM_HEADERS)
+        response = _response(_StreamBody(stream, self._places), 200, STREAM_HEADERS)
         response.timeout = None  # Quart's RESPONSE_TIMEOUT would cut the stream
         return response
 
