@@ -58,7 +58,8 @@ async def test_one_line_records_every_request_of_a_quart_trio_app(
     read, write = await wait_for_events(viz_events, 2)
     assert (read.request_id, read.source, read.op, read.subject) == ("r-1", "app", "QUERY", "/notes/a")
     assert (read.status, read.labels, read.result_count) == ("ALLOWED", ["GET", "200"], 7)
-    [stage] = read.stages or ()
+    assert read.stages is not None
+    [stage] = read.stages
     assert (stage.name, stage.hit) == ("look up", True)
     assert 0 < stage.ms < read.total_ms
     assert (write.op, write.labels) == ("WRITE", ["POST", "200"])
