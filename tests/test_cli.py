@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from support import make_app, serve, until
 
 from vizpipe_trio import Missed, Pipe, StageInfo
+from vizpipe_trio._cli import _line
 from vizpipe_trio._show import Board, event_line, missed_line, stage_bar
 from vizpipe_trio.testing import make_event
 
@@ -201,6 +202,14 @@ def test_no_part_of_an_event_reaches_the_terminal_as_a_command() -> None:
     board.add(make_event(source=evil, stages=[StageInfo(1, evil, 1.0)]), 0)
     shown = event_line(event).plain + drawn(board.render(1, evil))
     assert not set(shown) & set("\x1b\x07\r\x9b\u202e")
+
+
+@pytest.mark.parametrize(("terminal", "length"), [(True, 60), (False, 283)])
+def test_an_event_is_one_line_cut_to_the_width_of_a_terminal_only(terminal: bool, length: int) -> None:
+    console = Console(force_terminal=terminal, width=60, color_system=None)
+    line = _line(console, make_event(subject="long " * 40))
+    assert line.endswith("\n")
+    assert [len(part) for part in line.splitlines()] == [length]
 
 
 def test_a_gap_is_told_with_its_number_or_that_nobody_knows_it() -> None:

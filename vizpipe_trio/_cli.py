@@ -93,21 +93,30 @@ async def _watch(options: argparse.Namespace, show: Callable[[EventReader], Any]
         await show(events)
 
 
+def _json_line(given: Event | Missed) -> str:
+    return msgspec.json.encode(given).decode() + "\n"
+
+
+def _line(console: Console, given: Event | Missed) -> str:
+    text = missed_line(given) if isinstance(given, Missed) else event_line(given)
+    with console.capture() as captured:
+        # A terminal gets a line for each, whatever its width; a file gets all of it.
+        console.print(
+            text,
+            no_wrap=True,
+            overflow="ellipsis" if console.is_terminal else "ignore",
+            crop=console.is_terminal,
+        )
+    return captured.get()
+
+
 async def _tail(options: argparse.Namespace) -> None:
     console = Console(highlight=False)
-
-    def line(given: Event | Missed) -> str:
-        if options.json:
-            return msgspec.json.encode(given).decode() + "\n"
-        with console.capture() as captured:
-            text = missed_line(given) if isinstance(given, Missed) else event_line(given)
-            console.print(text, soft_wrap=not console.is_terminal)
-        return captured.get()
 
     async def show(events: EventReader) -> None:
         async for given in events:
             # Not by rich, which takes a closed pipe for an exit of its own.
-            sys.stdout.write(line(given))
+            sys.stdout.write(_json_line(given) if options.json else _line(console, given))
             sys.stdout.flush()
 
     await _watch(options, show)

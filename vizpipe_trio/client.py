@@ -98,6 +98,7 @@ async def open_events(
         if client is None:
             client = await stack.enter_async_context(httpx2.AsyncClient())
         send, receive = trio.open_memory_channel[tuple[Event | Missed, str]](READ_AHEAD)
+        stack.enter_context(receive)
         events = EventReader(receive, last_event_id)
         source = _Source(
             client,
