@@ -3,15 +3,17 @@
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
-from trio.testing import wait_all_tasks_blocked
+from support import until
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vizpipe_trio import Event, Pipe, Subscription
+from vizpipe_trio import Event, Pipe, Subscription, open_pipe
 from vizpipe_trio.prometheus import PipeCollector
 from vizpipe_trio.testing import make_event, wait_for_events
 
@@ -85,6 +87,37 @@ async def test_writes_are_counted_by_their_size(viz_pipe: Pipe, viz_events: Subs
     assert registry.get_sample_value(f"{name}_bucket", {"le": "+Inf"}) == 4
 
 
+def all_have_got(pipe: Pipe, events: int) -> bool:
+    return pipe.statistics().delivered == 40 * events
+
+
+async def test_rounds_are_timed_until_the_last_client_was_offered_its_events(mock_clock: MockClock) -> None:
+    async def let_time_pass() -> None:
+        while True:
+            mock_clock.jump(0.001)
+            await trio.lowlevel.checkpoint()
+
+    async def read(subscription: Subscription) -> None:
+        async for _ in subscription:
+            pass
+
+    async with open_pipe(flush_interval=0) as pipe, trio.open_nursery() as nursery:
+        for _ in range(40):
+            nursery.start_soon(read, pipe.subscribe())
+        await wait_all_tasks_blocked()
+        nursery.start_soon(let_time_pass)
+        for number in range(1, 4):
+            pipe.emit(Event())
+            await until(partial(all_have_got, pipe, number))
+        account = pipe.statistics()
+        nursery.cancel_scope.cancel()
+    registry = registry_of(PipeCollector(pipe))
+    assert registry.get_sample_value("vizpipe_round_seconds_count") == sum(account.round_times) >= 2
+    # Four turns with three checkpoints each.
+    assert registry.get_sample_value("vizpipe_round_seconds_bucket", {"le": "0.008"}) == 0
+    assert registry.get_sample_value("vizpipe_round_seconds_sum") == account.round_seconds > 0.02
+
+
 def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twice() -> None:
     search, memory = Pipe(), Pipe()
     registry = CollectorRegistry()
@@ -117,7 +150,7 @@ def test_the_names_keep_to_prometheus_conventions() -> None:
             assert all(sample.name == family.name + "_total" for sample in family.samples)
         else:
             assert not family.name.endswith(("_total", "_count", "_sum", "_bucket"))
-        assert family.type != "histogram" or family.name.endswith("_bytes")
+        assert family.type != "histogram" or family.name.endswith(("_bytes", "_seconds"))
 
 
 def test_the_documentation_names_every_metric() -> None:

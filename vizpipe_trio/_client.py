@@ -17,7 +17,10 @@ SMALLEST_WRITE = 256
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "history", "missed", "overload", "write_sizes", "written_bytes")
+    __slots__ = (
+        "delivered", "filtered", "history", "missed", "overload", "round_seconds", "round_times",
+        "write_sizes", "written_bytes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.delivered: int = 0
@@ -27,11 +30,18 @@ class Totals:
         self.history: int = 0
         self.written_bytes: int = 0
         self.write_sizes: list[int] = [0] * 12
+        self.round_seconds: float = 0.0
+        self.round_times: list[int] = [0] * 14
 
     def wrote(self, size: int) -> None:
         """Count a write of so many bytes."""
         self.written_bytes += size
         self.write_sizes[min(((size - 1) // SMALLEST_WRITE).bit_length(), 11)] += 1
+
+    def went_round(self, seconds: float) -> None:
+        """Count a round in which all clients were served."""
+        self.round_seconds += seconds
+        self.round_times[min(int(seconds * 1000).bit_length(), 13)] += 1
 
 
 class ClientQueue:

@@ -82,6 +82,10 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
             replayed left out.
         write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
             to 262,144; the last are larger.
+        round_seconds: The time of all rounds: from when events are taken from the entrance until every
+            client was offered them.
+        round_times: How many rounds there were, by time: of less than 1 ms, 2 ms, 4 ms, and so on to
+            4,096 ms; the last took longer.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
     """
@@ -101,6 +105,8 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     missed_history: int
     written_bytes: int
     write_sizes: tuple[int, ...]
+    round_seconds: float
+    round_times: tuple[int, ...]
     running: bool
     stopped: bool
 
@@ -323,6 +329,8 @@ class Pipe:
             missed_history=self._totals.history,
             written_bytes=self._totals.written_bytes,
             write_sizes=tuple(self._totals.write_sizes),
+            round_seconds=self._totals.round_seconds,
+            round_times=tuple(self._totals.round_times),
             running=self._entrance.attended,
             stopped=self._entrance.closed,
         )
@@ -383,6 +391,8 @@ class Pipe:
                 await entrance.rest(alarm=half_full, seconds=pause)
                 continue
             if new_round:
+                if self._round_ended > round_began > -math.inf:
+                    self._totals.went_round(self._round_ended - round_began)
                 round_began = now
                 rested = now - self._round_ended > self._flush_interval + BUSY_SECONDS
                 if rested or self._log.pending <= MAX_WRITE / 2:

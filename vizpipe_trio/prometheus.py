@@ -14,7 +14,7 @@ prometheus_client shares between processes are its own metrics, and not what a c
 Needs the extra ``prometheus``: ``pip install 'vizpipe-trio[prometheus]'``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 try:
@@ -26,7 +26,7 @@ except ImportError as _missing:
     ) from _missing
 
 from ._client import SMALLEST_WRITE
-from ._pipe import Pipe, PipeStatistics
+from ._pipe import Pipe
 
 __all__ = ["PipeCollector"]
 
@@ -48,10 +48,14 @@ class PipeCollector(Collector):
                                                        ``slow``, ``overload``, ``history``
     ``vizpipe_client_filtered_total``       counter    not asked for by clients, summed over all
     ``vizpipe_write_size_bytes``            histogram  writes of events to clients
+    ``vizpipe_round_seconds``               histogram  from when events are taken from the entrance until
+                                                       every client was offered them
     ``vizpipe_running``                     gauge      1 while the dispatcher runs
     ======================================  =========  ================================================
 
-    There is no histogram of latency: it would take a look at the clock in each ``emit``.
+    A round is the part of an event's latency that grows with the number of clients. What an event
+    waits at the entrance, commonly less than the pipe's ``flush_interval``, is not in it: that
+    would take a look at the clock in each ``emit``.
 
     Args:
         pipe: The pipe.
@@ -87,7 +91,20 @@ class PipeCollector(Collector):
             },
         )
         yield self._counter("client_filtered", "Events that clients had not asked for.", account.filtered)
-        yield self._write_sizes(account)
+        yield self._histogram(
+            "write_size_bytes",
+            "Writes of events to clients.",
+            account.write_sizes,
+            float(SMALLEST_WRITE),
+            account.written_bytes,
+        )
+        yield self._histogram(
+            "round_seconds",
+            "From when events are taken until every client was offered them.",
+            account.round_times,
+            0.001,
+            account.round_seconds,
+        )
         yield self._gauge("running", "Whether the dispatcher runs.", account.running)
 
     def _counter(self, name: str, documentation: str, value: float) -> Metric:
@@ -106,15 +123,15 @@ class PipeCollector(Collector):
         family.add_metric(list(self._labels.values()), value)
         return family
 
-    def _write_sizes(self, account: PipeStatistics) -> Metric:
-        family = HistogramMetricFamily(
-            "vizpipe_write_size_bytes", "Writes of events to clients.", labels=list(self._labels)
-        )
-        counts = list(accumulate(account.write_sizes))
-        bounds = [str(float(SMALLEST_WRITE << power)) for power in range(len(counts) - 1)]
+    def _histogram(
+        self, name: str, documentation: str, counts: Sequence[int], first_bound: float, total: float
+    ) -> Metric:
+        """Return what was counted in buckets of which each is twice as wide as the one before."""
+        family = HistogramMetricFamily(f"vizpipe_{name}", documentation, labels=list(self._labels))
+        bounds = [str(first_bound * 2**power) for power in range(len(counts) - 1)]
         family.add_metric(
             list(self._labels.values()),
-            buckets=list(zip([*bounds, "+Inf"], counts, strict=True)),
-            sum_value=account.written_bytes,
+            buckets=list(zip([*bounds, "+Inf"], accumulate(counts), strict=True)),
+            sum_value=total,
         )
         return family
