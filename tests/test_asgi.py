@@ -216,6 +216,17 @@ async def test_a_head_request_of_a_stream_has_no_body_and_takes_no_place() -> No
         assert pipe.statistics().clients == 0
 
 
+async def test_a_stream_is_refused_over_http_2_unless_somebody_wants_the_risk() -> None:
+    pipe = Pipe()
+    pipe.stop()
+    refused = await ask_raw(EventStreamResponse(EventStream(pipe)), http_version="2")
+    assert [message.get("status") for message in refused] == [505, None]
+    assert b"use HTTP/1.1" in refused[1]["body"]
+    risked = await ask_raw(EventStreamResponse(EventStream(pipe), http2=True), http_version="2")
+    assert risked[0]["status"] == 200
+    assert risked[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
 # The example.
 
 

@@ -1,5 +1,6 @@
 """Promises about the package as a whole: what it imports, and what its README says."""
 
+import json
 import os
 import re
 import statistics
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks.report import markdown
 
 ROOT = Path(__file__).parent.parent
 
@@ -186,3 +189,10 @@ def test_every_directory_and_command_that_the_readme_names_exists() -> None:
 def test_the_snippets_are_formatted_as_the_code_is(snippet: str) -> None:
     compile(snippet, "README.md", "exec")
     assert max(map(len, snippet.splitlines())) <= 120
+
+
+def test_the_published_table_is_that_of_the_published_results() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "latest.json").read_text())
+    table = markdown([row["cells"] for row in results["rows"]])
+    assert table.count("\n") > 40
+    assert f"\n{table}\n" in (ROOT / "docs" / "performance.md").read_text()

@@ -282,8 +282,8 @@ class WatchedPipe(Pipe):
         super().__init__(capacity=100, client_capacity=20, history=50)
         self.subscriptions: list[Subscription] = []
 
-    def subscribe(self, filter: EventFilter | None = None) -> Subscription:  # noqa: A002
-        self.subscriptions.append(super().subscribe(filter))
+    def subscribe(self, filter: EventFilter | None = None, **more: Any) -> Subscription:  # noqa: A002
+        self.subscriptions.append(super().subscribe(filter, **more))
         return self.subscriptions[-1]
 
 

@@ -112,7 +112,8 @@ async def end_by_signal(
             await viewers.all_read.wait()
             await trio.sleep(1 if stuck else 0)  # what the kernel holds for those is full by then
             began = trio.current_time()
-            served.process.send_signal(number)
+            # A terminal's Ctrl-C reaches the workers too, a supervisor's SIGTERM only the master.
+            (os.killpg if number == signal.SIGINT else os.kill)(served.process.pid, number)
             await served.process.wait()
             took = trio.current_time() - began
     return viewers, ends(bytes(served.log)), began, took

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ._event import Event
+from ._report import FaultReport
 from ._sse import MissedReason, missed_frame
 
 EventFilter = Callable[[Event], bool]
@@ -56,13 +57,24 @@ class Batch:
                 return self.part(0, index)
         return self
 
-    def only(self, wanted: Sequence[bool]) -> "Batch":
-        """Return the events for which ``wanted`` is true."""
-        if all(wanted):
+    def select(self, wanted: EventFilter | None, faults: FaultReport) -> "Batch":
+        """Return the events that a filter lets through: not those for which it raises."""
+        if wanted is None:
             return self
-        events = [event for event, want in zip(self.events, wanted, strict=True) if want]
-        frames = [frame for frame, want in zip(self.frames, wanted, strict=True) if want]
+        chosen = [_wants(wanted, event, faults) for event in self.events]
+        if all(chosen):
+            return self
+        events = [event for event, want in zip(self.events, chosen, strict=True) if want]
+        frames = [frame for frame, want in zip(self.frames, chosen, strict=True) if want]
         return Batch(events, frames)
+
+
+def _wants(wanted: EventFilter, event: Event, faults: FaultReport) -> bool:
+    try:
+        return bool(wanted(event))
+    except Exception as error:
+        faults.note("a filter raised, and its client did not get the event", error)
+        return False
 
 
 class Missed(msgspec.Struct, frozen=True, gc=False, rename={"count": "missed"}):

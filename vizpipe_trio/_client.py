@@ -9,18 +9,18 @@ from collections import deque
 
 from ._batch import Batch, EventFilter, Missed
 from ._event import Event
+from ._histogram import Histogram
 
 SMALLEST_WRITE = 256
 """Bytes: up to here writes are not told apart by size."""
+
+_UNKNOWN = Missed("history", None)
 
 
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = (
-        "delivered", "filtered", "history", "missed", "overload", "round_seconds", "round_times",
-        "write_sizes", "written_bytes",
-    )  # fmt: skip
+    __slots__ = ("delivered", "filtered", "history", "missed", "overload", "writes")
 
     def __init__(self) -> None:
         self.delivered: int = 0
@@ -28,20 +28,7 @@ class Totals:
         self.filtered: int = 0
         self.overload: int = 0
         self.history: int = 0
-        self.written_bytes: int = 0
-        self.write_sizes: list[int] = [0] * 12
-        self.round_seconds: float = 0.0
-        self.round_times: list[int] = [0] * 14
-
-    def wrote(self, size: int) -> None:
-        """Count a write of so many bytes."""
-        self.written_bytes += size
-        self.write_sizes[min(((size - 1) // SMALLEST_WRITE).bit_length(), 11)] += 1
-
-    def went_round(self, seconds: float) -> None:
-        """Count a round in which all clients were served."""
-        self.round_seconds += seconds
-        self.round_times[min(int(seconds * 1000).bit_length(), 13)] += 1
+        self.writes: Histogram = Histogram(SMALLEST_WRITE, 12)
 
 
 class ClientQueue:
@@ -138,6 +125,20 @@ class ClientQueue:
         self._taken_of_first = 0
         self._miss(self.queued)
         self.queued = 0
+
+    def write_off(self, offered: int) -> None:
+        """Count as missed what of so many events was never queued, because offering them failed.
+
+        The client is told of a gap of unknown size, once for all that follow on each other:
+        what was dropped at the entrance may have been lost with it.
+        """
+        self.offered = offered
+        lost = offered - self.delivered - self.missed - self.filtered - self.queued
+        self.missed += lost
+        self.totals.missed += lost
+        self._close_gap()
+        if not self._items or self._items[-1] is not _UNKNOWN:
+            self._items.append(_UNKNOWN)
 
     def clear(self) -> None:
         """Let go of what is queued. The account keeps it as queued: never delivered."""

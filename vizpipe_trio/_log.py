@@ -68,10 +68,12 @@ class Log:
 
     def extend(self, batch: Batch) -> None:
         """Append events whose frames carry the next IDs."""
-        self.head = Place(self.head.events + len(batch), self.head.dropped)
-        self.pending += sum(map(len, batch.frames))
+        size = sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
+        # Last, so that what could not be appended was never there.
+        self.pending += size
+        self.head = Place(self.head.events + len(batch), self.head.dropped)
 
     def add_gap(self, dropped: int) -> None:
         """Note that so many events were dropped behind the last one."""

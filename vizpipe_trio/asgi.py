@@ -9,14 +9,14 @@ and, in a view of Starlette or another framework whose responses are ASGI apps:
 Needs nothing but the package itself. For Quart-Trio there is more in `vizpipe_trio.quart`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import trio
 
 from ._pipe import Pipe
 from ._record import Recording
-from ._stream import STREAM_HEADERS, EventStream
+from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["EventStream", "EventStreamResponse", "RecordRequests"]
 
@@ -113,32 +113,46 @@ class EventStreamResponse:
     `vizpipe_trio.hypercorn.serve`, or inside `StreamGuard`: a client that stops reading can
     only be given up there.
 
+    Over HTTP/2 it answers with 505: Hypercorn has no back-pressure there, so a slow client would
+    cost memory without a bound, and neither side would learn of it.
+
     Args:
         stream: The stream, not entered yet.
+        http2: Whether to stream over HTTP/2 all the same.
     """
 
-    def __init__(self, stream: EventStream) -> None:
+    def __init__(self, stream: EventStream, *, http2: bool = False) -> None:
         self._stream = stream
+        self._http2 = http2
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Send the response."""
-        headers = [
-            (name.lower().encode("ascii"), value.encode("ascii")) for name, value in STREAM_HEADERS.items()
-        ]
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
-        end = {"type": "http.response.body", "body": b"", "more_body": False}
+        if not (self._http2 or scope["http_version"].startswith("1.")):
+            await send(_start(505, {**PRIVATE_HEADERS, "Content-Type": "application/json"}))
+            await send(_body(b'{"error":"no event streams over HTTP/2: use HTTP/1.1"}'))
+            return
+        start = _start(200, STREAM_HEADERS)
         if scope["method"] == "HEAD":
             await send(start)
-            await send(end)
+            await send(_body(b""))
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until_it_leaves, receive, nursery.cancel_scope)
             with self._stream as stream:
                 await send(start)
                 async for write in stream:
-                    await send({"type": "http.response.body", "body": write, "more_body": True})
-            await send(end)
+                    await send(_body(write, more=True))
+            await send(_body(b""))
             nursery.cancel_scope.cancel()
+
+
+def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    pairs = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": pairs}
+
+
+def _body(data: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 async def _until_it_leaves(receive: Receive, scope: trio.CancelScope) -> None:

@@ -26,6 +26,7 @@ except ImportError as _missing:
     ) from _missing
 
 from ._client import SMALLEST_WRITE
+from ._dispatcher import SHORTEST_ROUND
 from ._pipe import Pipe
 
 __all__ = ["PipeCollector"]
@@ -95,14 +96,14 @@ class PipeCollector(Collector):
             "write_size_bytes",
             "Writes of events to clients.",
             account.write_sizes,
-            float(SMALLEST_WRITE),
+            SMALLEST_WRITE,
             account.written_bytes,
         )
         yield self._histogram(
             "round_seconds",
             "From when events are taken until every client was offered them.",
             account.round_times,
-            0.001,
+            SHORTEST_ROUND,
             account.round_seconds,
         )
         yield self._gauge("running", "Whether the dispatcher runs.", account.running)
@@ -128,7 +129,7 @@ class PipeCollector(Collector):
     ) -> Metric:
         """Return what was counted in buckets of which each is twice as wide as the one before."""
         family = HistogramMetricFamily(f"vizpipe_{name}", documentation, labels=list(self._labels))
-        bounds = [str(first_bound * 2**power) for power in range(len(counts) - 1)]
+        bounds = [str(float(first_bound * 2**power)) for power in range(len(counts) - 1)]
         family.add_metric(
             list(self._labels.values()),
             buckets=list(zip([*bounds, "+Inf"], accumulate(counts), strict=True)),
