@@ -120,7 +120,8 @@ async def main():
 
 trio.run(main)
 """
-    outcome = python(before + snippets("python")[2] + after)
+    [snippet] = [text for text in snippets("python") if "async def search(query)" in text]
+    outcome = python(before + snippet + after)
     assert (outcome.stdout, outcome.stderr) == ("loops 1 cache\ndicts 2 lookup\n", "")
 
 
