@@ -54,13 +54,12 @@ class Feed:
     async def run(self) -> None:
         """Emit events until there is a burst."""
         documents = corpus.load()
-        pipeline = Pipeline()
+        pipeline = Pipeline(self._pipe)
         await pipeline.load(documents)
         rng = random.Random(7)
         with self._running:
             for request in requests(documents, rng):
                 outcome = await answer(pipeline, request)
-                self._pipe.emit(outcome.event)
                 self._last.append(outcome.event)
                 wave = (
                     1 + 0.45 * math.sin(trio.current_time() / 4) + 0.2 * math.sin(trio.current_time() * 1.7)

@@ -55,9 +55,9 @@ def make_app(
 
 @asynccontextmanager
 async def serve(
-    app: QuartTrio, *, seconds: float = 10, errors_logged: int = 0, port: int = 0
+    app: Any, *, seconds: float = 10, errors_logged: int = 0, port: int = 0
 ) -> AsyncGenerator[str]:
-    """Serve an app on a loopback port, any free one by default, while in the block; give its address.
+    """Serve an ASGI app on a loopback port, any free one by default, while in the block; give its address.
 
     The block has to be done within ``seconds``, and the server must log no other errors than expected.
     """

@@ -55,7 +55,7 @@ async def test_an_event_is_a_row_of_the_table_and_the_newest_comes_first(browse:
 async def example_events() -> list[Event]:
     """Return a hundred events as the example makes them."""
     documents = corpus.load()
-    pipeline = Pipeline()
+    pipeline = Pipeline(Pipe())  # which nobody watches
     await pipeline.load(documents)
     asked = (r.path for r in requests(documents, random.Random(1)) if r.method == "GET")
     queries = [unquote(path.partition("=")[2]) for path in islice(asked, 100)]

@@ -13,14 +13,7 @@ import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, open_pipe
-
-
-class Counter:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def inc(self) -> None:
-        self.count += 1
+from vizpipe_trio.testing import RecordingMetric
 
 
 class Broken:
@@ -38,7 +31,7 @@ def in_threads(count: int, work: Callable[[], object]) -> None:
 
 
 def test_a_full_pipe_drops_at_once_and_counts() -> None:
-    metric = Counter()
+    metric = RecordingMetric()
     pipe = Pipe(1, metric)
     assert [pipe.emit(Event()) for _ in range(10)] == [True] + [False] * 9
     assert metric.count == 9
@@ -55,7 +48,7 @@ def test_a_capacity_of_nothing_means_a_thousand(capacity: int) -> None:
 
 
 async def test_a_full_pipe_that_runs_drops_the_same_way() -> None:
-    metric = Counter()
+    metric = RecordingMetric()
     pipe = Pipe(4, metric)
     async with trio.open_nursery() as nursery:
         await nursery.start(pipe.run)

@@ -263,6 +263,13 @@ async def test_statistics_are_the_account_as_json() -> None:
             "delivered": 1,
             "missed": 0,
             "filtered": 2,
+            "refused": 0,
+            "missed_overload": 2,
+            "missed_history": 0,
+            "written_bytes": body["written_bytes"],
+            "write_sizes": body["write_sizes"],
+            "round_seconds": body["round_seconds"],
+            "round_times": body["round_times"],
             "running": True,
             "stopped": False,
         }

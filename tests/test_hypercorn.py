@@ -19,6 +19,7 @@ from support import EVENTS, PREAMBLE, Connection, connect, make_app, sequence, u
 
 from vizpipe_trio import Event, Pipe, _sockets
 from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, POLL_SECONDS, StreamGuard, serve
+from vizpipe_trio.testing import stalled_client
 
 GRACE = 0.3
 
@@ -88,7 +89,7 @@ async def read_all(viewer: Connection) -> None:
 
 
 async def stuck_socket(url: str, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114 - used here only
-    async with watch(url, receive_buffer=4096):
+    async with stalled_client(url + EVENTS):
         task_status.started()
         await trio.sleep_forever()
 

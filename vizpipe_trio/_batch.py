@@ -6,6 +6,8 @@ once, when the first client writes it.
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from ._event import Event
 from ._report import FaultReport
 from ._sse import MissedReason, missed_frame
@@ -75,19 +77,17 @@ def _wants(wanted: EventFilter, event: Event, faults: FaultReport) -> bool:
         return False
 
 
-class Missed:
+class Missed(msgspec.Struct, frozen=True, gc=False, rename={"count": "missed"}):
     """A gap: so many events are missing here. Immutable.
 
     Attributes:
-        reason: Why they were lost.
+        reason: Why they were lost: ``"slow"`` (this client), ``"overload"`` (the pipe's entrance was
+            full) or ``"history"`` (this client came back too late).
         count: How many, or ``None`` where it cannot be known.
     """
 
-    __slots__ = ("count", "reason")
-
-    def __init__(self, reason: MissedReason, count: int | None) -> None:
-        self.reason: MissedReason = reason
-        self.count = count
+    reason: MissedReason
+    count: int | None
 
     def payload(self) -> bytes:
         """Return the frame that tells a client."""

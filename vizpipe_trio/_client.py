@@ -9,6 +9,10 @@ from collections import deque
 
 from ._batch import Batch, EventFilter, Missed
 from ._event import Event
+from ._histogram import Histogram
+
+SMALLEST_WRITE = 256
+"""Bytes: up to here writes are not told apart by size."""
 
 _UNKNOWN = Missed("history", None)
 
@@ -16,12 +20,15 @@ _UNKNOWN = Missed("history", None)
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "missed")
+    __slots__ = ("delivered", "filtered", "history", "missed", "overload", "writes")
 
     def __init__(self) -> None:
         self.delivered: int = 0
         self.missed: int = 0
         self.filtered: int = 0
+        self.overload: int = 0
+        self.history: int = 0
+        self.writes: Histogram = Histogram(SMALLEST_WRITE, 12)
 
 
 class ClientQueue:
@@ -33,8 +40,8 @@ class ClientQueue:
     """
 
     __slots__ = (
-        "_capacity", "_items", "_overload", "_slow", "_taken_of_first", "_totals",
-        "delivered", "filter", "filtered", "missed", "offered", "queued",
+        "_capacity", "_items", "_overload", "_slow", "_taken_of_first",
+        "delivered", "filter", "filtered", "missed", "offered", "queued", "totals",
     )  # fmt: skip
 
     def __init__(self, capacity: int, wanted: EventFilter | None, totals: Totals) -> None:
@@ -45,7 +52,7 @@ class ClientQueue:
         self.filtered: int = 0
         self.queued: int = 0
         self._capacity = capacity
-        self._totals = totals
+        self.totals: Totals = totals
         self._items: deque[Missed | Batch] = deque()
         self._taken_of_first = 0
         # Lost behind everything that is queued, by reason.
@@ -65,7 +72,7 @@ class ClientQueue:
         count = len(batch)
         self.offered += offered
         self.filtered += offered - count
-        self._totals.filtered += offered - count
+        self.totals.filtered += offered - count
         accepted = min(count, self._capacity - self.queued)
         if accepted:
             self._close_gap()
@@ -76,7 +83,9 @@ class ClientQueue:
 
     def overload(self, dropped: int) -> None:
         """Note that the pipe dropped events behind the batch offered last."""
-        self._overload += dropped
+        if dropped:
+            self._overload += dropped
+            self.totals.overload += dropped
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""
@@ -126,7 +135,7 @@ class ClientQueue:
         self.offered = offered
         lost = offered - self.delivered - self.missed - self.filtered - self.queued
         self.missed += lost
-        self._totals.missed += lost
+        self.totals.missed += lost
         self._close_gap()
         if not self._items or self._items[-1] is not _UNKNOWN:
             self._items.append(_UNKNOWN)
@@ -145,12 +154,12 @@ class ClientQueue:
             self._taken_of_first = 0
         self.queued -= count
         self.delivered += count
-        self._totals.delivered += count
+        self.totals.delivered += count
 
     def _miss(self, count: int) -> None:
         self._slow += count
         self.missed += count
-        self._totals.missed += count
+        self.totals.missed += count
 
     def _close_gap(self) -> None:
         if self._slow:

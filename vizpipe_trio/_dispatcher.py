@@ -14,6 +14,7 @@ import trio
 
 from ._entrance import Entrance
 from ._heartbeats import Heartbeats
+from ._histogram import Histogram
 from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
 from ._pace import Pace
@@ -31,6 +32,9 @@ long they take is what a turn costs."""
 FAULT_PAUSE = 0.1
 """Seconds until the dispatcher goes on after a fault of its own: one that lasts must not take
 the thread. Meanwhile events wait at the entrance, or are dropped there and counted."""
+
+SHORTEST_ROUND = 0.001
+"""Seconds: up to here rounds are not told apart by their time."""
 
 LAST_ATTEMPTS = 3
 """Faults after which a dispatcher that is to stop gives up handing out what is queued."""
@@ -52,6 +56,9 @@ class Dispatcher:
         intake: The way from the one to the other.
         faults: Told what went wrong.
         flush_interval: As for `Pipe`.
+
+    Attributes:
+        rounds: How long it took to serve every client, in seconds.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class Dispatcher:
         self._heartbeats = Heartbeats()
         # In the order in which they were served last, so the hindmost first.
         self._clients: OrderedDict[Subscription, Served] = OrderedDict()
+        self.rounds = Histogram(SHORTEST_ROUND, 14)
 
     def add(self, client: Subscription) -> None:
         """Hand out to a client what comes from now on."""
@@ -148,7 +156,9 @@ class Dispatcher:
             brings_events = self._log.pending > 0
             woken = self._send_heartbeats(now)
             if hindmost is not None and events_in <= 0:
-                pace.begin_turn(now, hindmost[1].at, self._log.pending)
+                round_took = pace.begin_turn(now, hindmost[1].at, self._log.pending)
+                if round_took is not None:
+                    self.rounds.add(round_took)
                 self._serve(now, woken)
             for _ in range(PASSES_A_WRITE):
                 await trio.lowlevel.checkpoint()

@@ -9,8 +9,9 @@ may lose events, but every loss is counted and told.
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import msgspec
 import trio
@@ -22,6 +23,7 @@ from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
 from ._intake import Intake
 from ._log import Log
+from ._record import Recording
 from ._replay import replay
 from ._report import FaultReport
 from ._subscription import Subscription
@@ -47,6 +49,18 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         delivered: Events taken by clients, summed over all.
         missed: Events lost by clients that were too slow, summed over all.
         filtered: Events that clients had not asked for, summed over all.
+        refused: Those of the dropped that came when the pipe had ended.
+        missed_overload: Events dropped while a client was there, summed over all clients.
+        missed_history: Events that the history no longer held for clients that came back, summed over
+            all, as far as it is known.
+        written_bytes: The bytes that clients took as writes of an event stream, comments and what was
+            replayed left out.
+        write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
+            to 262,144; the last are larger.
+        round_seconds: The time of all rounds: from when events are taken from the entrance until every
+            client was offered them.
+        round_times: How many rounds there were, by time: of at most 1 ms, 2 ms, 4 ms, and so on to
+            4,096 ms; the last took longer.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
     """
@@ -61,6 +75,13 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     missed: int
     filtered: int
+    refused: int
+    missed_overload: int
+    missed_history: int
+    written_bytes: float
+    write_sizes: tuple[int, ...]
+    round_seconds: float
+    round_times: tuple[int, ...]
     running: bool
     stopped: bool
 
@@ -128,6 +149,36 @@ class Pipe:
         """
         return self._entrance.emit(event)
 
+    def record(
+        self,
+        op: Literal["WRITE", "QUERY"] = "QUERY",
+        *,
+        request_id: str = "",
+        source: str = "",
+        subject: str = "",
+        actor_type: Literal["user", "agent", "system"] = "user",
+        labels: Sequence[str] = (),
+        stages: Sequence[str] = (),
+    ) -> Recording:
+        """Return a recording of one request: ``with pipe.record("QUERY", subject=query) as request``.
+
+        Leaving the block emits one event: with the stages that were timed by ``with
+        request.stage("cache") as stage``, and the time of the whole as ``total_ms``. It is emitted
+        as by `emit`, so nothing blocks and no thread is refused. As a decorator it records every
+        call of a function.
+
+        Args:
+            op: What is asked for.
+            request_id: The request's identity in the host's own logs.
+            source: The part of the system that reports.
+            subject: What it is about.
+            actor_type: Who asks.
+            labels: Labels of the request.
+            stages: The stages that a request may go through, in order. Those that it does not
+                need are in its event all the same, with 0 ms.
+        """
+        return Recording(self.emit, op, request_id, source, subject, actor_type, labels, stages)
+
     def subscribe(
         self,
         filter: EventFilter | None = None,  # noqa: A002 - the field's word
@@ -188,6 +239,8 @@ class Pipe:
             no longer held come first, as a ``missed`` event; its count is null where it
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
+        lost, _ = self._log.resume(last_event_id)
+        self._totals.history += (lost and lost.count) or 0
         return replay(self._log, last_event_id, filter, self._faults)
 
     def stop(self) -> None:
@@ -218,6 +271,13 @@ class Pipe:
             delivered=self._totals.delivered,
             missed=self._totals.missed,
             filtered=self._totals.filtered,
+            refused=refused,
+            missed_overload=self._totals.overload,
+            missed_history=self._totals.history,
+            written_bytes=self._totals.writes.total,
+            write_sizes=tuple(self._totals.writes.counts),
+            round_seconds=self._dispatcher.rounds.total,
+            round_times=tuple(self._dispatcher.rounds.counts),
             running=self._entrance.attended,
             stopped=self._entrance.closed,
         )

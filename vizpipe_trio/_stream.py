@@ -16,6 +16,18 @@ from ._subscription import Subscription
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
 
+PRIVATE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",  # nor may another site's page embed it
+}
+
+STREAM_HEADERS = {
+    **PRIVATE_HEADERS,
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+
 DRAIN_SECONDS = 0.5
 """How long a stream goes on writing what is queued once its pipe has ended. A client
 that keeps up needs a small part of it; the others must not hold up the exit."""

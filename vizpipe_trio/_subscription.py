@@ -156,7 +156,9 @@ class Subscription:
         """Do what `receive_bytes` does once it is ready; no checkpoint."""
         payloads = self._queue.take(max_bytes or self._max_write)
         if payloads:
-            return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+            write = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+            self._queue.totals.writes.add(len(write))
+            return write
         self._check_open()
         if self._ended:
             raise trio.EndOfChannel

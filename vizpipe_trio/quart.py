@@ -32,7 +32,7 @@ from ._pipe import Pipe
 from ._places import Places
 from ._request import RequestError, find_last_event_id, parse_query
 from ._sse import preamble
-from ._stream import EventStream
+from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["viz_blueprint"]
 
@@ -42,24 +42,12 @@ RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: longer than for a reconnect, since somebody
 has to give up a place first."""
 
-_PRIVATE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",  # nor may another site's page embed it
-}
-
 _NO_BACK_PRESSURE = (
     "no event streams over HTTP/{version}: the server would hold in memory, without a bound, what a slow client "
     "does not take, and neither side would learn of it. Use HTTP/1.1: for the whole server with "
     'alpn_protocols = ["http/1.1"], or behind a proxy that speaks HTTP/2 to browsers; '
     "or take the risk with viz_blueprint(http2=True)"
 )
-
-_STREAM_HEADERS = {
-    **_PRIVATE_HEADERS,
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
-}
 
 
 class _StreamBody(ResponseBody):
@@ -230,14 +218,14 @@ class _Views:
         if refusal := self._places.full_for(client):
             return _unavailable(refusal)
         if request.method == "HEAD":
-            return _response(b"", 200, _STREAM_HEADERS)
+            return _response(b"", 200, STREAM_HEADERS)
         stream = EventStream(
             self._pipe,
             filter=wanted,
             last_event_id=last_event_id,
             heartbeat_interval=self._heartbeat_interval,
         )
-        response = _response(_StreamBody(stream, self._places, client), 200, _STREAM_HEADERS)
+        response = _response(_StreamBody(stream, self._places, client), 200, STREAM_HEADERS)
         response.timeout = None  # Quart's RESPONSE_TIMEOUT would cut the stream
         return response
 
@@ -260,7 +248,7 @@ def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) 
 
 def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
     headers = {
-        **_PRIVATE_HEADERS,
+        **PRIVATE_HEADERS,
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         **(headers or {}),

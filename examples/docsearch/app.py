@@ -54,7 +54,7 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_REQUEST
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # else a browser shows yesterday's page for half a day
     app.register_blueprint(viz_blueprint(pipe, token=token, title="docsearch", stages=STAGES))
-    pipeline = Pipeline()
+    pipeline = Pipeline(pipe)
 
     @app.before_serving
     async def start() -> None:
@@ -75,7 +75,6 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     @app.get("/search")
     async def search() -> tuple[dict[str, Any], int]:
         outcome = await pipeline.search(query_from_request(), actor_from_request())
-        pipe.emit(outcome.event)
         answer, event = outcome.answer, outcome.event
         content = {
             "request_id": event.request_id,
@@ -94,7 +93,6 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     @app.post("/notes")
     async def add_note() -> tuple[dict[str, Any], int]:
         outcome = await pipeline.add_note(await note_from_request(), actor_from_request())
-        pipe.emit(outcome.event)
         answer, event = outcome.answer, outcome.event
         content = {"request_id": event.request_id, "status": answer.status, "reason": answer.reason}
         return content, 403 if answer.status == "DENIED" else 201
