@@ -64,8 +64,7 @@ def burst(pipe: Pipe) -> None:
         )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1440)])
 async def test_an_audit_finds_nothing(browse: Chromium, axe: str, scheme: str, width: int) -> None:
     pipe = Pipe(capacity=10)
 

@@ -1,6 +1,5 @@
 """Many tabs of one browser, which allows six connections to a host."""
 
-import pytest
 from browsing import Chromium, new_tab, number, rows
 from playwright.sync_api import BrowserContext, Page, expect
 from quart import Response, request
@@ -8,7 +7,6 @@ from support import make_app, serve
 
 from vizpipe_trio import Event, Pipe
 
-VIZ = "/viz/?token=right"
 WITHOUT_WORKERS = "delete window.SharedWorker"
 WITHOUT_LOCKS = WITHOUT_WORKERS + "; Object.defineProperty(navigator, 'locks', {value: undefined})"
 
@@ -17,12 +15,10 @@ def tabs(context: BrowserContext, url: str, queries: list[str]) -> list[Page]:
     return [new_tab(context, f"{url}/viz/?token=right{query}") for query in queries]
 
 
-@pytest.mark.parametrize("without", ["", WITHOUT_WORKERS], ids=["worker", "elected tab"])
-async def test_seven_tabs_share_one_connection(browse: Chromium, without: str) -> None:
+async def test_seven_tabs_share_one_connection(browse: Chromium) -> None:
     pipe = Pipe()
 
     def script(page: Page) -> None:
-        page.context.add_init_script(without)
         opened = tabs(page.context, url, [""] * 7)
         pipe.emit(Event(subject="for all"))
         for tab in opened:
@@ -40,6 +36,7 @@ async def test_the_tab_that_holds_the_connection_hands_it_on_and_nothing_is_lost
     def script(page: Page) -> None:
         page.context.add_init_script(WITHOUT_WORKERS)
         first, *others = tabs(page.context, url, [""] * 3)
+        assert pipe.statistics().clients == 1
         pipe.emit(Event(subject="before"))
         for tab in others:
             expect(rows(tab)).to_have_count(1)
