@@ -5,6 +5,7 @@ once, when the first client writes it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ._event import Event
 from ._sse import MissedReason, missed_frame
@@ -80,3 +81,17 @@ class Missed:
     def payload(self) -> bytes:
         """Return the frame that tells a client."""
         return missed_frame(self.reason, self.count)
+
+
+class Gap(NamedTuple):
+    """How many events were lost behind others. None: it cannot be known."""
+
+    dropped: int | None = 0  # at an entrance
+    unrelayed: int | None = 0  # on the way from other workers
+
+    def uncounted(self) -> "Gap":
+        """Return the same for somebody who may have seen a part of them."""
+        return Gap(self.dropped and None, self.unrelayed and None)
+
+
+NO_GAP = Gap()

@@ -7,8 +7,12 @@ The account of a client holds after every call:
 
 from collections import deque
 
-from ._batch import Batch, EventFilter, Missed
+from ._batch import NO_GAP, Batch, EventFilter, Gap, Missed
 from ._event import Event
+from ._sse import MissedReason
+
+REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
+"""Why each part of a `Gap` was lost."""
 
 
 class Totals:
@@ -31,7 +35,7 @@ class ClientQueue:
     """
 
     __slots__ = (
-        "_capacity", "_items", "_overload", "_slow", "_taken_of_first", "_totals",
+        "_capacity", "_gap", "_items", "_slow", "_taken_of_first", "_totals",
         "delivered", "filter", "filtered", "missed", "offered", "queued",
     )  # fmt: skip
 
@@ -47,11 +51,12 @@ class ClientQueue:
         self._items: deque[Missed | Batch] = deque()
         self._taken_of_first = 0
         # Lost behind everything that is queued, by reason.
-        self._slow = self._overload = 0
+        self._slow = 0
+        self._gap = NO_GAP
 
     def __bool__(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._items or self._slow or self._overload)
+        return bool(self._items or self._slow or self._gap != NO_GAP)
 
     def offer(self, offered: int, batch: Batch) -> None:
         """Queue a batch, or as much of it as there is room for.
@@ -72,9 +77,9 @@ class ClientQueue:
         if accepted < count:
             self._miss(count - accepted)
 
-    def overload(self, dropped: int) -> None:
-        """Note that the pipe dropped events behind the batch offered last."""
-        self._overload += dropped
+    def lose(self, gap: Gap) -> None:
+        """Note what was lost for everybody behind the batch offered last."""
+        self._gap = Gap(_sum(self._gap.dropped, gap.dropped), _sum(self._gap.unrelayed, gap.unrelayed))
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""
@@ -105,7 +110,7 @@ class ClientQueue:
                 self._take_from_first(1)
                 return event
             self._items.popleft()
-        self._slow = self._overload = 0
+        self._forget_gap()
         return None
 
     def abandon(self) -> None:
@@ -118,7 +123,7 @@ class ClientQueue:
     def clear(self) -> None:
         """Let go of what is queued. The account keeps it as queued: never delivered."""
         self._items.clear()
-        self._slow = self._overload = 0
+        self._forget_gap()
 
     def _take_from_first(self, count: int) -> None:
         """Count events of the first batch as delivered, and let go of it after the last one."""
@@ -139,7 +144,16 @@ class ClientQueue:
     def _close_gap(self) -> None:
         if self._slow:
             self._items.append(Missed("slow", self._slow))
-        if self._overload:
-            # How many of the dropped a filter would have let through is unknown.
-            self._items.append(Missed("overload", self._overload if self.filter is None else None))
-        self._slow = self._overload = 0
+        for reason, count in zip(REASONS, self._gap, strict=True):
+            if count != 0:
+                # How many of the lost a filter would have let through is unknown.
+                self._items.append(Missed(reason, count if self.filter is None else None))
+        self._forget_gap()
+
+    def _forget_gap(self) -> None:
+        self._slow = 0
+        self._gap = NO_GAP
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b

@@ -7,36 +7,42 @@ that come back are given what the log still keeps.
 
 Events are numbered from 1 in the order in which they were broadcast. An event's ID is
 ``<run>-<number>``; the run part is drawn anew for each log, so that an ID from before a
-restart is never taken for one of this life.
+restart is never taken for one of this life. With a relay the ID goes on, so that other
+workers understand it too: see ``_trail.py``.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import count
 from secrets import token_hex
 from typing import NamedTuple
 
-from ._batch import Batch, Missed
+from ._batch import NO_GAP, Batch, Gap, Missed
 from ._event import Event
+from ._trail import Seen, Spot, Trail, parse_seen
 
 TRIM_AT = 256
 """Events that may be held beyond need before they are let go of, all at once."""
 
 
 class Place(NamedTuple):
-    """So many events were broadcast before it, and so many dropped at the entrance."""
+    """What was broadcast before it, and what was lost; each number only grows."""
 
     events: int
-    dropped: int
+    dropped: int = 0  # at the entrance
+    unrelayed: int = 0  # on the way from other workers
+    unsure: int = 0  # times that something may have been, of which the number is unknown
 
 
 class Stretch(NamedTuple):
-    """Events that follow on each other, and how many were dropped behind them.
+    """Events that follow on each other, and what was lost behind them.
 
     Either part may be empty.
     """
 
     batch: Batch
-    dropped: int
+    gap: Gap
 
 
 class Log:
@@ -45,53 +51,116 @@ class Log:
     Attributes:
         head: The place behind everything: where a new client begins.
         pending: The bytes of events that the hindmost client was not yet offered.
+        run: The run part of its IDs.
+        trail: Where its events came from, when a relay brings some.
     """
 
     def __init__(self, keep: int) -> None:
-        self.head = Place(0, 0)
+        self.head = Place(0)
         self.pending = 0
+        self.trail: Trail | None = None
         self._keep = keep
         run = token_hex(4)
-        self._prefix = run.encode("ascii") + b"-"
-        self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})", re.ASCII)
+        self.run: bytes = run.encode("ascii")
+        self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})(?:\.[0-9a-f.-]{{1,99}})?", re.ASCII)
         self._start = 0  # events that are no longer held
         self._offered = 0  # events that all clients were offered
         self._events: list[Event] = []
         self._frames: list[bytes] = []
         # Where events were dropped: the place behind each gap.
         self._gaps: list[Place] = []
-        self._last_gap_let_go, self._dropped_let_go = -1, 0
+        self._last_gap_let_go: Place | None = None
 
     def event_id(self, offset: int) -> bytes:
-        """Return the ID of the event that comes ``offset`` after the last one."""
-        return b"%b%d" % (self._prefix, self.head.events + offset)
+        """Return the ID of the own event that comes ``offset`` after the last one."""
+        number = self.head.events + offset
+        if self.trail is None:
+            return b"%b-%d" % (self.run, number)
+        return b"%b-%d%b" % (self.run, number, self.trail.suffix(offset))
+
+    def relayed_ids(self, spot: Spot) -> Iterator[bytes]:
+        """Return the IDs of events that come next from another worker, at a spot of the stream."""
+        assert self.trail is not None
+        suffix = self.trail.suffix_at(spot)
+        for offset in count(1):
+            number = self.head.events + offset
+            yield b"%b-%d%b%d" % (self.run, number, suffix, spot.offset + offset)
 
     def extend(self, batch: Batch) -> None:
-        """Append events whose frames carry the next IDs."""
-        self.head = Place(self.head.events + len(batch), self.head.dropped)
+        """Append own events whose frames carry the next IDs."""
+        self._append(batch)
+        if self.trail is not None:
+            self.trail.own += len(batch)
+
+    def extend_relayed(self, batch: Batch, run: bytes, first: int, spot: Spot) -> None:
+        """Append another worker's events whose frames carry the next IDs; see `Trail.add`."""
+        assert self.trail is not None
+        self.trail.add(self.head.events, len(batch), run, first, spot)
+        self._append(batch)
+
+    def _append(self, batch: Batch) -> None:
+        self.head = self.head._replace(events=self.head.events + len(batch))
         self.pending += sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
 
-    def add_gap(self, dropped: int) -> None:
-        """Note that so many events were dropped behind the last one."""
-        self.head = Place(self.head.events, self.head.dropped + dropped)
-        if self._gaps and self._gaps[-1][0] == self.head.events:
+    def add_gap(self, dropped: int, unrelayed: int | None = 0) -> None:
+        """Note that so many events were lost behind the last one; see `Gap`."""
+        before = self.head
+        self.head = Place(
+            before.events,
+            before.dropped + dropped,
+            before.unrelayed + (unrelayed or 0),
+            before.unsure + (unrelayed is None),
+        )
+        if self._gaps and self._gaps[-1].events == self.head.events:
             self._gaps.pop()
         self._gaps.append(self.head)
 
-    def since(self, place: Place) -> list[Stretch]:
-        """Return everything from a place on that is still held."""
+    def since(self, place: Place, seen: Seen | None = None, *, replay: bool = False) -> list[Stretch]:
+        """Return everything from a place on that is still held.
+
+        Args:
+            place: Where to begin.
+            seen: What a client saw of it on another worker: that is left out.
+            replay: See `Trail.unseen`.
+        """
         stretches: list[Stretch] = []
-        begin, told = place.events - self._start, place.dropped
-        for position, dropped in self._gaps[bisect_left(self._gaps, (place.events, told + 1)) :]:
-            end = position - self._start
-            batch = Batch(self._events[begin:end], self._frames[begin:end])
-            stretches.append(Stretch(batch, dropped - told))
-            begin, told = end, dropped
-        if begin < len(self._events):
-            stretches.append(Stretch(Batch(self._events[begin:], self._frames[begin:]), 0))
+        told = place
+        for gap in self._gaps[bisect_right(self._gaps, place) :]:
+            batch = self._part(told.events, gap.events, seen, replay=replay)
+            stretches.append(Stretch(batch, _between(told, gap)))
+            told = gap
+        if told.events < self.head.events:
+            batch = self._part(told.events, self.head.events, seen, replay=replay)
+            stretches.append(Stretch(batch, NO_GAP))
         return stretches
+
+    def _part(self, begin: int, end: int, seen: Seen | None, *, replay: bool) -> Batch:
+        held = slice(begin - self._start, end - self._start)
+        batch = Batch(self._events[held], self._frames[held])
+        if seen is None or self.trail is None:
+            return batch
+        return batch.only(self.trail.unseen(begin, end, seen, replay=replay))
+
+    def seen_elsewhere(self, last_event_id: str) -> Seen | None:
+        """Return what a client saw that comes with another worker's ID; None if it is no such ID."""
+        seen = parse_seen(last_event_id) if self.trail is not None else None
+        return None if seen is None or seen.run == self.run else seen
+
+    def resume_elsewhere(self, seen: Seen) -> tuple[Missed | None, Place]:
+        """Do what `resume` does for a client that comes from another worker."""
+        assert self.trail is not None
+        unsure, begin = self.trail.resume(self._start, self.head.events, seen)
+        wanted = self.trail.unseen(begin, self.head.events, seen, replay=True)
+        begin = begin + wanted.index(True) if True in wanted else self.head.events
+        return Missed("history", None) if unsure else None, self._place_at(begin)
+
+    def _place_at(self, events: int) -> Place:
+        """Return the place behind so many events, and before any gap that follows on them."""
+        gaps_before = bisect_left(self._gaps, Place(events))
+        told = self._gaps[gaps_before - 1] if gaps_before else self._last_gap_let_go
+        return Place(events) if told is None else told._replace(events=events)
 
     def resume(self, last_event_id: str) -> tuple[Missed | None, Place]:
         """Return where a client goes on that comes back, and what it has missed for good.
@@ -104,15 +173,16 @@ class Log:
         seen = int(match[1]) if match else -1
         oldest = max(self.head.events - self._keep, self._start)
         begin = max(seen, oldest) if seen <= self.head.events else oldest
-        gaps_before = bisect_left(self._gaps, (begin, 0))
-        told = self._gaps[gaps_before - 1][1] if gaps_before else self._dropped_let_go
         lost: Missed | None = None
         if not 0 <= seen <= self.head.events:
             lost = Missed("history", None)
         elif seen < oldest:
-            has_gaps = seen <= self._last_gap_let_go or bisect_left(self._gaps, (seen, 0)) < gaps_before
+            gap_let_go = self._last_gap_let_go
+            has_gaps = (gap_let_go is not None and seen <= gap_let_go.events) or (
+                bisect_left(self._gaps, Place(seen)) < bisect_left(self._gaps, Place(begin))
+            )
             lost = Missed("history", None if has_gaps else oldest - seen)
-        return lost, Place(begin, told)
+        return lost, self._place_at(begin)
 
     def settle(self, place: Place) -> None:
         """Note that all clients were offered what comes before a place."""
@@ -125,7 +195,18 @@ class Log:
             self._start += excess
             del self._events[:excess]
             del self._frames[:excess]
-            gaps = bisect_left(self._gaps, (self._start, 0))
+            gaps = bisect_left(self._gaps, Place(self._start))
             if gaps:
-                self._last_gap_let_go, self._dropped_let_go = self._gaps[gaps - 1]
+                self._last_gap_let_go = self._gaps[gaps - 1]
                 del self._gaps[:gaps]
+            if self.trail is not None:
+                self.trail.let_go(self._start)
+
+    def has_passed(self, seen: Seen) -> bool:
+        """Whether all that a client saw on another worker has come by here."""
+        return self.trail is None or self.trail.has_passed(seen)
+
+
+def _between(before: Place, after: Place) -> Gap:
+    unrelayed = None if after.unsure > before.unsure else after.unrelayed - before.unrelayed
+    return Gap(after.dropped - before.dropped, unrelayed)

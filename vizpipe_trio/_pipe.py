@@ -24,10 +24,12 @@ from ._batch import Batch, EventFilter, Missed
 from ._client import ClientQueue, Totals
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
+from ._junction import Epoch, Junction
 from ._log import Log, Place
 from ._report import FaultReport
 from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
 from ._subscription import Parcel, Subscription
+from ._trail import Trail
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
@@ -158,6 +160,7 @@ class Pipe:
         # entrance before them, and how many they are.
         self._gaps: deque[tuple[int, int]] = deque()
         self._drops_noted = 0
+        self._junction: Junction | None = None
 
     @trio.lowlevel.enable_ki_protection
     def emit(self, event: Event) -> bool:
@@ -172,7 +175,12 @@ class Pipe:
         """
         return self._entrance.emit(event)
 
-    def subscribe(self, filter: EventFilter | None = None) -> Subscription:  # noqa: A002 - the field's word
+    def subscribe(
+        self,
+        filter: EventFilter | None = None,  # noqa: A002 - the field's word
+        *,
+        last_event_id: str = "",
+    ) -> Subscription:
         """Register a client, at once; no checkpoint.
 
         It gets the events that are broadcast from now on, those still waiting at the
@@ -181,6 +189,9 @@ class Pipe:
         Args:
             filter: Says of an event whether this client wants it. Must be quick. An event
                 for which it raises is filtered out, and that is logged.
+            last_event_id: The ID that a client saw last which comes from another worker (see
+                `vizpipe_trio.redis`): it may be ahead of this one, and is not given again
+                what it saw there. All other IDs are for `replay` alone.
         """
         queue = ClientQueue(self._client_capacity, filter, self._totals)
         subscription = Subscription(queue, self._forget, self._fell_silent)
@@ -188,6 +199,7 @@ class Pipe:
         if self._entrance.closed:
             subscription._end()
             return subscription
+        subscription._seen = self._log.seen_elsewhere(last_event_id)
         self._clients[subscription] = Served(self._log.head, self._round_ended)
         return subscription
 
@@ -226,21 +238,24 @@ class Pipe:
             longer held come first, as a ``missed`` event; its count is null where it
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
-        lost, place = self._log.resume(last_event_id)
+        seen = self._log.seen_elsewhere(last_event_id)
+        lost, place = self._log.resume(last_event_id) if seen is None else self._log.resume_elsewhere(seen)
         first: list[Missed] = []
         if lost is not None:
             first.append(lost if filter is None else Missed("history", None))
-        stretches = self._log.since(place)
+        stretches = self._log.since(place, seen, replay=True)
         if lost is None and stretches and not stretches[0].batch:
-            # Dropped right behind the last event that it saw: it may have been told or not.
-            first.append(Missed("overload", None))
-            del stretches[0]
+            # Lost right behind the last event that it saw: it may have been told or not.
+            gap = stretches.pop(0).gap
+            first += [Missed("overload", None)] * (gap.dropped > 0)
+            first += [Missed("relay", None)] * (gap.unrelayed != 0)
         # Not a client's account: what is replayed was broadcast before this client came.
         queue = ClientQueue(sys.maxsize, filter, Totals())
-        for batch, dropped in stretches:
+        for batch, gap in stretches:
             wanted = self._select(batch, filter)
             queue.offer(len(wanted), wanted)
-            queue.overload(dropped)
+            # What another worker lost, or this one, need not be the same.
+            queue.lose(gap if seen is None else gap.uncounted())
         replayed = iter(lambda: b"".join(queue.take(MAX_WRITE)), b"")
         return chain((missed.payload() for missed in first), replayed)
 
@@ -252,6 +267,7 @@ class Pipe:
         """
         self._entrance.close()
         if not self._entrance.attended:
+            self._end_relay()
             for client in list(self._clients):
                 client._end_soon()  # there may never be a run to do it
 
@@ -294,6 +310,7 @@ class Pipe:
             with self._entrance.attend():
                 task_status.started()
                 await self._dispatch()
+            self._end_relay()
         finally:
             try:
                 while self._serve(trio.current_time()):
@@ -312,7 +329,7 @@ class Pipe:
         round_began = resume_at = -math.inf
         busy_since = trio.current_time()
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
-            if self._hindmost() is None and not entrance.waiting:
+            if self._hindmost() is None and not entrance.waiting and not self._has_arrivals:
                 await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), self._heartbeat_in()))
             self._take()
             # A write costs far more than an event in it. As long as the next one would not
@@ -356,17 +373,19 @@ class Pipe:
         hindmost = self._hindmost()
         while hindmost is not None:
             client, (place, _) = hindmost
-            key = place, client._filter_key
+            key = place, client._filter_key, client._seen
             if key not in parcels:
                 parcels[key] = [
-                    (len(batch), self._select(batch, client.filter), dropped)
-                    for batch, dropped in self._log.since(place)
+                    (len(batch), self._select(batch, client.filter), gap)
+                    for batch, gap in self._log.since(place, client._seen)
                 ]
             # Before it is woken, and only if its own filter has not just closed it.
             if client in self._clients:
                 self._clients[client] = served
                 self._clients.move_to_end(client)
                 woken += client._deliver(parcels[key], self._max_write)
+                if client._seen is not None and self._log.has_passed(client._seen):
+                    client._seen = None
             if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return True
             hindmost = self._hindmost()
@@ -419,8 +438,64 @@ class Pipe:
                 self._log.extend(self._encode(due - self._taken, room, until))
             if self._taken < due or not self._gaps:
                 break
-            self._log.add_gap(self._gaps.popleft()[1])
+            dropped = self._gaps.popleft()[1]
+            self._log.add_gap(dropped)
+            if self._junction is not None:
+                self._junction.drop(dropped)
+        if self._junction is not None:
+            self._take_arrivals(self._junction, until)
         self._faults.flush()
+
+    def _take_arrivals(self, junction: Junction, until: float) -> None:
+        """Take what a relay brought, as far as there is room behind the pipe's own events."""
+        trail = self._log.trail
+        while trail is not None and junction.arrivals and perf_counter() < until:
+            arrival = junction.arrivals[0]
+            if isinstance(arrival, Epoch):
+                trail.begin(arrival.name, arrival.floor, self._log.head.events)
+                junction.arrivals.popleft()
+                continue
+            if arrival.dropped or arrival.lost != 0:
+                self._log.add_gap(arrival.dropped, arrival.lost)
+            room = self._max_write - self._log.pending
+            frames: list[bytes] = []
+            for event_id, data in zip(self._log.relayed_ids(arrival.spot), arrival.data, strict=False):
+                frame = event_frame(event_id, data)
+                room -= len(frame)
+                if room < 0:
+                    break
+                frames.append(frame)
+            if frames:
+                batch = Batch(arrival.events[: len(frames)], frames)
+                self._log.extend_relayed(batch, arrival.run, arrival.first, arrival.spot)
+            junction.took(arrival, len(frames))
+            if len(frames) < len(arrival.data):
+                break
+            if arrival.echoed:
+                trail.echo(arrival.first, arrival.echoed, arrival.spot)
+            trail.read_to(arrival.until)
+
+    @property
+    def _has_arrivals(self) -> bool:
+        return self._junction is not None and bool(self._junction.arrivals)
+
+    def _join(self, capacity: int) -> Junction:
+        """Join a relay to this pipe, for good; for the relay.
+
+        Args:
+            capacity: How many of the pipe's events may wait to be sent.
+        """
+        if self._junction is not None:
+            raise RuntimeError("this pipe has a relay already")
+        if self._taken or self._entrance.attended:
+            raise RuntimeError("join the relay before the pipe runs")
+        self._junction = Junction(capacity, self._client_capacity, self._entrance.rouse)
+        self._log.trail = Trail()
+        return self._junction
+
+    def _end_relay(self) -> None:
+        if self._junction is not None:
+            self._junction.end()
 
     @property
     def _taken(self) -> int:
@@ -432,6 +507,7 @@ class Pipe:
         waiting = self._entrance.waiting
         events: list[Event] = []
         frames: list[bytes] = []
+        to_relay: list[bytes] = []
         for _ in range(most):
             if perf_counter() > until:
                 break
@@ -448,8 +524,12 @@ class Pipe:
                     break
                 events.append(event)
                 frames.append(frame)
+                if self._junction is not None:
+                    to_relay.append(data)
             waiting.popleft()
         self._broadcast += len(events)
+        if self._junction is not None and to_relay:
+            self._junction.offer(to_relay)
         return Batch(events, frames)
 
     def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:

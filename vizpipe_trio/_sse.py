@@ -24,7 +24,7 @@ MAX_EVENT = 61_440
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
-MissedReason = Literal["slow", "overload", "history"]
+MissedReason = Literal["slow", "overload", "history", "relay"]
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)

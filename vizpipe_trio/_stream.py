@@ -58,7 +58,7 @@ class EventStream:
     def __enter__(self) -> Self:
         # No checkpoint between these two: each event is in one of them and not in both.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
-        self._subscription = self._pipe.subscribe(self._filter)
+        self._subscription = self._pipe.subscribe(self._filter, last_event_id=self._last_event_id)
         self._subscription.heartbeat_interval = self._heartbeat_interval
         self._prelude = chain([preamble(RETRY_MS)], replay)
         return self
