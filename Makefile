@@ -46,13 +46,13 @@ $(VENV)/.demo: $(VENV)/.pip
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group test
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group test
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group bench
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group bench
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group lint
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group lint
 	@touch $@

@@ -443,7 +443,7 @@ class Pipe:
             if self._junction is not None:
                 self._junction.drop(dropped)
         if self._junction is not None:
-            self._take_arrivals(self._junction, until)
+            self._take_arrivals(self._junction, perf_counter() + TURN_SECONDS / 2)
         self._faults.flush()
 
     def _take_arrivals(self, junction: Junction, until: float) -> None:

@@ -22,6 +22,9 @@ from typing import NamedTuple
 
 NO_EPOCH = b"0"
 
+MAX_WORKERS = 4096
+"""Workers that are remembered: those heard of last."""
+
 PAST_EPOCHS = 16
 """Epochs that are remembered: of an older one nothing more can come."""
 
@@ -141,17 +144,16 @@ class Trail:
             spot: Where in the stream, up to the first of them.
         """
         self._segments.append(Segment(position, self.own, count, run, first, self.epoch, spot))
+        self._last_of.pop(run, None)
         self._last_of[run] = first + count - 1
+        if len(self._last_of) > MAX_WORKERS:
+            del self._last_of[next(iter(self._last_of))]
         self.read_to(spot._replace(offset=spot.offset + count))
 
     def read_to(self, spot: Spot) -> None:
         """Note that the stream has nothing more up to here."""
         self.spot = spot
         self._set_suffix()
-
-    def forget(self, run: bytes) -> None:
-        """Let go of a worker that has not been heard of for long."""
-        self._last_of.pop(run, None)
 
     def echo(self, first: int, count: int, spot: Spot) -> None:
         """Note where own events are in the stream. The first time counts: others have it from there."""
