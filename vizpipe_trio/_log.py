@@ -13,14 +13,14 @@ workers understand it too: see ``_trail.py``.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from secrets import token_hex
 from typing import NamedTuple
 
 from ._batch import NO_GAP, Batch, Gap, Missed
 from ._event import Event
-from ._trail import Seen, Spot, Trail, parse_seen
+from ._trail import Seen, Spot, Trail, add_seen, parse_seen
 
 TRIM_AT = 256
 """Events that may be held beyond need before they are let go of, all at once."""
@@ -62,7 +62,7 @@ class Log:
         self._keep = keep
         run = token_hex(4)
         self.run: bytes = run.encode("ascii")
-        self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})(?:\.[0-9a-f.-]{{1,99}})?", re.ASCII)
+        self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})(?:\.[0-9a-f.~-]{{1,400}})?", re.ASCII)
         self._start = 0  # events that are no longer held
         self._offered = 0  # events that all clients were offered
         self._events: list[Event] = []
@@ -117,39 +117,49 @@ class Log:
             self._gaps.pop()
         self._gaps.append(self.head)
 
-    def since(self, place: Place, seen: Seen | None = None, *, replay: bool = False) -> list[Stretch]:
+    def since(self, place: Place, seen: Seen = (), *, replay: bool = False) -> list[Stretch]:
         """Return everything from a place on that is still held.
 
         Args:
             place: Where to begin.
-            seen: What a client saw of it on another worker: that is left out.
+            seen: What a client saw elsewhere: it is left out, and the IDs say it too.
             replay: See `Trail.unseen`.
         """
+        events, frames, start = self._events, self._frames, self._start
+        wanted: list[bool] = []
+        if seen and self.trail is not None:
+            events, start = events[place.events - start :], place.events
+            wanted = self.trail.unseen(start, self.head.events, seen, replay=replay)
+            frames = self._frames_beyond(seen, frames[start - self._start :], wanted)
         stretches: list[Stretch] = []
         told = place
-        for gap in self._gaps[bisect_right(self._gaps, place) :]:
-            batch = self._part(told.events, gap.events, seen, replay=replay)
-            stretches.append(Stretch(batch, _between(told, gap)))
-            told = gap
-        if told.events < self.head.events:
-            batch = self._part(told.events, self.head.events, seen, replay=replay)
-            stretches.append(Stretch(batch, NO_GAP))
+        ends = self._gaps[bisect_right(self._gaps, place) :]
+        if (ends[-1] if ends else place).events < self.head.events:
+            ends.append(self.head)
+        for end in ends:
+            part = slice(told.events - start, end.events - start)
+            batch = Batch(events[part], frames[part])
+            stretches.append(Stretch(batch.only(wanted[part]) if wanted else batch, _between(told, end)))
+            told = end
         return stretches
 
-    def _part(self, begin: int, end: int, seen: Seen | None, *, replay: bool) -> Batch:
-        held = slice(begin - self._start, end - self._start)
-        batch = Batch(self._events[held], self._frames[held])
-        if seen is None or self.trail is None:
-            return batch
-        return batch.only(self.trail.unseen(begin, end, seen, replay=replay))
+    def _frames_beyond(self, seen: Seen, frames: Sequence[bytes], wanted: Sequence[bool]) -> list[bytes]:
+        """Return frames whose IDs say what a client has seen of the events behind them."""
+        assert self.trail is not None
+        last_seen = len(wanted) - wanted[::-1].index(False) if False in wanted else 0
+        ahead = self.trail.not_passed(seen)
+        return [add_seen(f, seen) for f in frames[:last_seen]] + [add_seen(f, ahead) for f in frames[last_seen:]]
 
-    def seen_elsewhere(self, last_event_id: str) -> Seen | None:
-        """Return what a client saw that comes with another worker's ID; None if it is no such ID."""
-        seen = parse_seen(last_event_id) if self.trail is not None else None
-        return None if seen is None or seen.run == self.run else seen
+    def seen_elsewhere(self, last_event_id: str) -> Seen:
+        """Return what a client saw on other workers that comes with an ID."""
+        seen = parse_seen(last_event_id) if self.trail is not None else ()
+        return seen[1:] if seen and seen[0].run == self.run else seen
 
-    def resume_elsewhere(self, seen: Seen) -> tuple[Missed | None, Place]:
-        """Do what `resume` does for a client that comes from another worker."""
+    def not_passed(self, seen: Seen) -> Seen:
+        """Return of what a client saw elsewhere what has not come by here."""
+        return () if self.trail is None else self.trail.not_passed(seen)
+
+    def _resume_elsewhere(self, seen: Seen) -> tuple[Missed | None, Place]:
         assert self.trail is not None
         unsure, begin = self.trail.resume(self._start, self.head.events, seen)
         wanted = self.trail.unseen(begin, self.head.events, seen, replay=True)
@@ -167,9 +177,13 @@ class Log:
 
         The count is unknown where events were dropped among those that are gone, and for an
         ID that is none of this log's or was never given out. Nothing that is kept can have
-        been seen under such an ID, so that client is given all of it.
+        been seen under such an ID, so that client is given all of it. An ID of another worker
+        is compared with what that worker has of this one, and this one of it.
         """
         match = self._id_pattern.fullmatch(last_event_id)
+        elsewhere = () if match else self.seen_elsewhere(last_event_id)
+        if elsewhere:
+            return self._resume_elsewhere(elsewhere)
         seen = int(match[1]) if match else -1
         oldest = max(self.head.events - self._keep, self._start)
         begin = max(seen, oldest) if seen <= self.head.events else oldest
@@ -201,10 +215,6 @@ class Log:
                 del self._gaps[:gaps]
             if self.trail is not None:
                 self.trail.let_go(self._start)
-
-    def has_passed(self, seen: Seen) -> bool:
-        """Whether all that a client saw on another worker has come by here."""
-        return self.trail is None or self.trail.has_passed(seen)
 
 
 def _between(before: Place, after: Place) -> Gap:

@@ -38,13 +38,15 @@ class Origins:
         """Whether this worker was heard of."""
         return run in self._heard
 
-    def hear(self, envelope: Envelope, spot: Spot, *, past: bool = False) -> Arrival:
+    def hear(self, envelope: Envelope, spot: Spot, *, is_baseline: bool) -> Arrival:
         """Return what is new in a message, and what is missing before it.
 
         Args:
             envelope: The message.
             spot: Its place in the stream.
-            past: Whether it is older than this worker: what is missing before it is not missed.
+            is_baseline: Whether a worker that was not heard of is older than this one, so that
+                what it did before is not missed. If not, it is younger, or what it said at
+                first was lost.
         """
         count = len(envelope.events)
         heard = self._heard.pop(envelope.run, None)
@@ -55,12 +57,11 @@ class Origins:
             dropped = max(envelope.dropped - heard.dropped, 0)
             skip = min(max(heard.next - envelope.first, 0), count)
             self.lost += lost
-        elif envelope.hello and not past:
-            # It may have lost events before it came here, and this worker may be younger than those.
-            if envelope.first > 1:
-                lost = None
-            else:
+        elif not is_baseline:
+            if envelope.first == 1:
                 dropped = envelope.dropped
+            else:
+                lost = None  # this worker may be younger than some of them
         following = envelope.first + count
         if heard is not None:
             following = max(following, heard.next)

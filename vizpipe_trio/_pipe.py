@@ -189,9 +189,9 @@ class Pipe:
         Args:
             filter: Says of an event whether this client wants it. Must be quick. An event
                 for which it raises is filtered out, and that is logged.
-            last_event_id: The ID that a client saw last which comes from another worker (see
-                `vizpipe_trio.redis`): it may be ahead of this one, and is not given again
-                what it saw there. All other IDs are for `replay` alone.
+            last_event_id: The ID that a client saw last. It matters with a relay (see
+                `vizpipe_trio.redis`): a client that comes from another worker may be ahead
+                of this one, and is not given again what it saw there.
         """
         queue = ClientQueue(self._client_capacity, filter, self._totals)
         subscription = Subscription(queue, self._forget, self._fell_silent)
@@ -239,7 +239,7 @@ class Pipe:
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
         seen = self._log.seen_elsewhere(last_event_id)
-        lost, place = self._log.resume(last_event_id) if seen is None else self._log.resume_elsewhere(seen)
+        lost, place = self._log.resume(last_event_id)
         first: list[Missed] = []
         if lost is not None:
             first.append(lost if filter is None else Missed("history", None))
@@ -255,7 +255,7 @@ class Pipe:
             wanted = self._select(batch, filter)
             queue.offer(len(wanted), wanted)
             # What another worker lost, or this one, need not be the same.
-            queue.lose(gap if seen is None else gap.uncounted())
+            queue.lose(gap.uncounted() if seen else gap)
         replayed = iter(lambda: b"".join(queue.take(MAX_WRITE)), b"")
         return chain((missed.payload() for missed in first), replayed)
 
@@ -384,8 +384,8 @@ class Pipe:
                 self._clients[client] = served
                 self._clients.move_to_end(client)
                 woken += client._deliver(parcels[key], self._max_write)
-                if client._seen is not None and self._log.has_passed(client._seen):
-                    client._seen = None
+                if client._seen:
+                    client._seen = self._log.not_passed(client._seen)
             if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return True
             hindmost = self._hindmost()
@@ -490,7 +490,7 @@ class Pipe:
         if self._taken or self._entrance.attended:
             raise RuntimeError("join the relay before the pipe runs")
         self._junction = Junction(capacity, self._client_capacity, self._entrance.rouse)
-        self._log.trail = Trail()
+        self._log.trail = Trail(self._log.run)
         return self._junction
 
     def _end_relay(self) -> None:

@@ -53,7 +53,7 @@ class Subscription:
         self._max_write = MAX_WRITE
         self._ended = False
         self._closed = False
-        self._seen: Seen | None = None  # while it may be ahead of its pipe
+        self._seen: Seen = ()  # while it may be ahead of its pipe
         # The same for clients that share the work; none of the host's code runs to compare it.
         self._filter_key = queue.filter if type(queue.filter) is FieldFilter else id(queue.filter)
 

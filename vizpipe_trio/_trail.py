@@ -13,7 +13,10 @@ three things, and any worker can go on from it:
   many events in it. The epoch is another one when the stream has begun anew.
 
 That is exact, since each worker's events come in order, and its length does not grow with the
-number of workers. No tasks, no I/O.
+number of workers. A client that changes to a worker which is behind has seen more than that
+worker's IDs say: until it has caught up they go on, after a ``~``, with what that was.
+
+No tasks, no I/O.
 """
 
 import re
@@ -24,6 +27,9 @@ NO_EPOCH = b"0"
 
 MAX_WORKERS = 4096
 """Workers that are remembered: those heard of last."""
+
+MAX_BEFORE = 3
+"""Workers in an ID at most besides the one that gives it out: those where the client was last."""
 
 PAST_EPOCHS = 16
 """Epochs that are remembered: of an older one nothing more can come."""
@@ -40,13 +46,18 @@ class Spot(NamedTuple):
 START = Spot(0, 0, 0)
 
 
-class Seen(NamedTuple):
-    """What a client saw elsewhere."""
+class Sight(NamedTuple):
+    """What a client saw at one worker, as an ID says it."""
 
     run: bytes
     own: int
     epoch: bytes
     spot: Spot
+
+
+Seen = tuple[Sight, ...]
+"""What a client saw elsewhere: at the worker where it was last, and before. What is in any of
+them it has seen."""
 
 
 class Segment(NamedTuple):
@@ -70,31 +81,43 @@ class Echo(NamedTuple):
     spot: Spot  # up to the first of them
 
 
-_ID = re.compile(
-    r"([0-9a-f]{8})-[0-9]{1,18}\.([0-9]{1,18})\.([0-9a-f]{1,16})\.([0-9a-f]{1,16})-([0-9a-f]{1,16})\.([0-9]{1,9})",
-    re.ASCII,
-)
+_SIGHT = r"([0-9a-f]{8})(?:-[0-9]{1,18})?\.([0-9]{1,18})\.([0-9a-f]{1,16})\.([0-9a-f]{1,16})-([0-9a-f]{1,16})\.([0-9]{1,9})"
+_sight = re.compile(_SIGHT, re.ASCII)
+_id = re.compile(rf"{_SIGHT}(?:~{_SIGHT}){{0,{MAX_BEFORE}}}", re.ASCII)
 
 
-def parse_seen(event_id: str) -> Seen | None:
-    """Return what a client saw that was given this ID by a worker; None if it is no such ID."""
-    match = _ID.fullmatch(event_id)
-    if match is None:
-        return None
-    run, own, epoch, ms, n, offset = match.groups()
-    return Seen(run.encode(), int(own), epoch.encode(), Spot(int(ms, 16), int(n, 16), int(offset)))
+def parse_seen(event_id: str) -> Seen:
+    """Return what a client saw that was given this ID by a worker; nothing if it is no such ID."""
+    if not _id.fullmatch(event_id):
+        return ()
+    return tuple(
+        Sight(run.encode(), int(own), epoch.encode(), Spot(int(ms, 16), int(n, 16), int(offset)))
+        for run, own, epoch, ms, n, offset in _sight.findall(event_id)
+    )
+
+
+def add_seen(frame: bytes, seen: Seen) -> bytes:
+    """Return a frame whose ID says also what a client saw elsewhere that has not come by here."""
+    first, end, rest = frame.partition(b"\n")
+    return b"".join([first, *map(_written, seen[:MAX_BEFORE]), end, rest])
+
+
+def _written(sight: Sight) -> bytes:
+    return b"~%b.%d.%b.%x-%x.%d" % (sight.run, sight.own, sight.epoch, *sight.spot)
 
 
 class Trail:
     """Where the events of a log came from, as long as it holds them.
 
     Attributes:
+        run: The run part of the log's IDs.
         own: So many of the log's events are this worker's own.
         epoch: Of the shared stream; ``NO_EPOCH`` before it was ever reached.
         spot: The stream was read up to here, and all of it that is new is in the log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: bytes) -> None:
+        self.run = run
         self.own = 0
         self.epoch = NO_EPOCH
         self.spot = START
@@ -164,10 +187,13 @@ class Trail:
             self._raise_floor()
         self.read_to(spot._replace(offset=count))
 
-    def has_passed(self, seen: Seen) -> bool:
-        """Whether all that a client saw elsewhere has come by here."""
-        passed = self.spot >= seen.spot if seen.epoch == self.epoch else seen.epoch in self._past
-        return passed and self._last_of.get(seen.run, 0) >= seen.own
+    def not_passed(self, seen: Seen) -> Seen:
+        """Return of what a client saw elsewhere what has not come by here."""
+        return tuple(sight for sight in seen if not self._has_passed(sight))
+
+    def _has_passed(self, sight: Sight) -> bool:
+        passed = self.spot >= sight.spot if sight.epoch == self.epoch else sight.epoch in self._past
+        return passed and (sight.run == self.run or self._last_of.get(sight.run, 0) >= sight.own)
 
     def unseen(self, begin: int, end: int, seen: Seen, *, replay: bool) -> list[bool]:
         """Return for the log's events from ``begin`` to ``end`` which of them a client did not see.
@@ -211,24 +237,36 @@ class Trail:
 
     def _own_unseen(self, number: int, seen: Seen, replay: bool) -> bool:
         echo = self._echo_of(number)
-        if echo is None:
-            return not replay or self._is_sure(seen)
-        return echo.epoch != seen.epoch or _spot_in(echo, number) > seen.spot
+        for sight in seen:
+            if sight.run == self.run:
+                unseen = number > sight.own
+            elif echo is None:
+                unseen = not replay or self._is_sure(sight)
+            else:
+                unseen = echo.epoch != sight.epoch or _spot_in(echo, number) > sight.spot
+            if not unseen:
+                return False
+        return True
 
     def _foreign_unseen(self, segment: Segment, offset: int, seen: Seen) -> bool:
-        if segment.run == seen.run:
-            return segment.first + offset > seen.own
         spot = segment.spot._replace(offset=segment.spot.offset + offset + 1)
-        return segment.epoch != seen.epoch or spot > seen.spot
+        for sight in seen:
+            if segment.run == sight.run:
+                unseen = segment.first + offset > sight.own
+            else:
+                unseen = segment.epoch != sight.epoch or spot > sight.spot
+            if not unseen:
+                return False
+        return True
 
     def _echo_of(self, number: int) -> Echo | None:
         index = bisect_left(self._echoes, number, key=lambda echo: echo.last)
         found = self._echoes[index] if index < len(self._echoes) else None
         return found if found is not None and found.first <= number else None
 
-    def _is_sure(self, seen: Seen) -> bool:
+    def _is_sure(self, sight: Sight) -> bool:
         """Whether own events that did not come back cannot have been seen elsewhere."""
-        return seen.epoch == NO_EPOCH or (self.epoch == seen.epoch and self.spot >= seen.spot)
+        return sight.epoch == NO_EPOCH or (self.epoch == sight.epoch and self.spot >= sight.spot)
 
     def resume(self, start: int, head: int, seen: Seen) -> tuple[bool, int]:
         """Return whether a client may have missed something for good, and where it goes on.
@@ -238,15 +276,16 @@ class Trail:
             head: So many events there have been.
             seen: What the client saw elsewhere.
         """
-        if seen.epoch == NO_EPOCH:
+        last = seen[0]
+        if last.epoch == NO_EPOCH:
             return True, start  # it saw nothing of others
-        if seen.epoch != self.epoch:
+        if last.epoch != self.epoch:
             return True, head  # the two cannot be compared
         sure = (
             self._began_at <= start
-            and self._floor <= seen.spot
+            and self._floor <= last.spot
             and (self._own_let_go == 0 or self._echo_of(self._own_let_go) is not None)
-            and (self._is_sure(seen) or self._all_came_back())
+            and (all(map(self._is_sure, seen)) or self._all_came_back())
         )
         return not sure, max(start, self._began_at)
 

@@ -47,6 +47,9 @@ LONGEST_BACKOFF = 5.0
 """Seconds between two tries to reach the server: twice as many each time, from the first to the
 longest, unless a connection has held for longer than that."""
 
+SETTLING_SECONDS = 60
+"""How long after its start a worker hears for the first time of others that are older."""
+
 BACKFILL = 64
 """Messages that a worker which starts takes into its history."""
 
@@ -164,6 +167,7 @@ class RedisRelay:
         # What others were told: the number of the next event, and the drops.
         self._told = (0, 0)
         self._is_asked = False
+        self._joined = 0  # when the first message came, by the server's clock in milliseconds
 
     def statistics(self) -> RelayStatistics:
         """Return a snapshot of the account; no checkpoint. In Trio's thread."""
@@ -311,7 +315,9 @@ class RedisRelay:
         if envelope.hello and not past:
             self._is_asked = True
             self._junction.nudge()
-        return self._origins.hear(envelope, spot, past=past)
+        self._joined = self._joined or spot.ms
+        is_settling = not envelope.hello and spot.ms < self._joined + SETTLING_SECONDS * 1000
+        return self._origins.hear(envelope, spot, is_baseline=past or is_settling)
 
     async def _send(self, link: Link) -> None:
         """Send what the pipe broadcasts until it has ended, and all is sent."""
