@@ -73,16 +73,15 @@ class Worker:
 
     def say(self, *, hello: bool) -> None:
         run = self.pipe._log.run
-        envelope = Envelope(run, self.junction.outbox.next, self.junction.dropped, 0, hello=hello)
+        stand = self.junction.outbox.stand
+        envelope = Envelope(run, stand.first, stand.dropped, 0, hello=hello)
         self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
 
     def send(self, count: int, *, confirmed: bool = True) -> None:
         """Send some events, and perhaps not get the answer, so that they are sent again."""
         self.connect()
         load = self.junction.outbox.peek(count, 10_000)
-        envelope = Envelope(
-            self.pipe._log.run, load.first, 0, len(load.events), data=load.events
-        )  # fmt: skip
+        envelope = Envelope(self.pipe._log.run, load.first, 0, len(load.events), data=load.events)
         self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
         if confirmed:
             self.junction.outbox.settle(load)

@@ -69,7 +69,6 @@ class Junction:
         arrivals: What was received and waits for the pipe, in order.
         waiting: Events among the arrivals.
         relayed: Events that the pipe took.
-        dropped: Events dropped at the pipe's own entrance so far, as of the events in the outbox.
         ended: Set when the pipe has ended.
     """
 
@@ -78,7 +77,6 @@ class Junction:
         self.arrivals: deque[Arrival | Epoch] = deque()
         self.waiting = 0
         self.relayed = 0
-        self.dropped = 0
         self.ended = trio.Event()
         self._has_ended = False
         self._inlet_capacity = inlet_capacity
@@ -94,7 +92,7 @@ class Junction:
 
     def drop(self, count: int) -> None:
         """Note that events were dropped at the entrance; for the pipe."""
-        self.dropped += count
+        self.outbox.dropped += count
         self._to_send.set()
 
     def took(self, arrival: Arrival, count: int) -> None:

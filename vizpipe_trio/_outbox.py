@@ -13,10 +13,11 @@ MAX_BYTES = 16_777_216
 
 
 class Load(NamedTuple):
-    """Events that follow on each other: the first one's number, and the JSON of each."""
+    """Events that follow on each other."""
 
-    first: int
-    events: list[bytes]
+    first: int  # one's number
+    dropped: int  # at the pipe's entrance, before them
+    events: list[bytes]  # their JSON
 
 
 class Outbox:
@@ -31,12 +32,13 @@ class Outbox:
         offered: Events that came so far.
         sent: Events that were sent.
         lost: Events for which there was no room.
+        dropped: Events dropped at the pipe's entrance, before those that come next.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.offered = self.sent = self.lost = 0
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self.offered = self.sent = self.lost = self.dropped = 0
+        self._waiting: deque[tuple[int, int, bytes]] = deque()  # number, dropped before it, JSON
         self._bytes = 0
 
     @property
@@ -45,33 +47,31 @@ class Outbox:
         return len(self._waiting)
 
     @property
-    def bytes_queued(self) -> int:
-        """Bytes of JSON that wait."""
-        return self._bytes
-
-    @property
-    def next(self) -> int:
-        """The number of the event that is to be sent next."""
-        return self._waiting[0][0] if self._waiting else self.offered + 1
+    def stand(self) -> Load:
+        """Where the queue stands: what is to be sent next, without its events."""
+        if self._waiting:
+            number, dropped, _ = self._waiting[0]
+            return Load(number, dropped, [])
+        return Load(self.offered + 1, self.dropped, [])
 
     def offer(self, events: Sequence[bytes]) -> None:
         """Queue events, or as many of them as there is room for."""
         for data in events:
             self.offered += 1
             if len(self._waiting) < self.capacity and self._bytes + len(data) <= MAX_BYTES:
-                self._waiting.append((self.offered, data))
+                self._waiting.append((self.offered, self.dropped, data))
                 self._bytes += len(data)
             else:
                 self.lost += 1
 
     def peek(self, max_events: int, max_bytes: int) -> Load:
         """Return what is to be sent next, one event at least if any waits; it stays queued."""
-        first = self.next
-        load = Load(first, [])
+        load = self.stand
         room = max_bytes
-        for number, data in islice(self._waiting, max_events):
+        for number, dropped, data in islice(self._waiting, max_events):
             room -= len(data) + 1
-            if number != first + len(load.events) or (room < 0 and load.events):
+            follows = number == load.first + len(load.events) and dropped == load.dropped
+            if not follows or (room < 0 and load.events):
                 break
             load.events.append(data)
         return load
@@ -79,5 +79,5 @@ class Outbox:
     def settle(self, load: Load) -> None:
         """Take what was sent off the queue."""
         for _ in load.events:
-            self._bytes -= len(self._waiting.popleft()[1])
+            self._bytes -= len(self._waiting.popleft()[2])
         self.sent += len(load.events)

@@ -164,8 +164,7 @@ class RedisRelay:
         # Where the stream is read from, and in which epoch.
         self._read_to = START
         self._epoch = NO_EPOCH
-        # What others were told: the number of the next event, and the drops.
-        self._told = (0, 0)
+        self._told = Load(0, 0, [])  # where others were told that this worker stands
         self._is_asked = False
         self._joined = 0  # when the first message came, by the server's clock in milliseconds
 
@@ -324,7 +323,7 @@ class RedisRelay:
         outbox = self._junction.outbox
         while True:
             bell = self._junction.bell()
-            if outbox.queued or self._is_asked or self._told != (outbox.next, self._junction.dropped):
+            if outbox.queued or self._is_asked or self._told != outbox.stand:
                 await self._tell(link)
             elif self._junction.ended.is_set():
                 return
@@ -338,14 +337,13 @@ class RedisRelay:
     async def _tell(self, link: Link, *, hello: bool = False) -> None:
         """Send what waits, as much as fits a message, or only where this worker stands."""
         outbox = self._junction.outbox
-        load = Load(outbox.next, []) if hello else outbox.peek(MAX_EVENTS, MAX_PAYLOAD)
-        dropped = self._junction.dropped
-        self._is_asked = False
+        load = outbox.stand if hello else outbox.peek(MAX_EVENTS, MAX_PAYLOAD)
         count = len(load.events)
-        envelope = Envelope(self._run, load.first, dropped, count, hello=hello, data=load.events)
+        self._is_asked = False
+        envelope = Envelope(self._run, load.first, load.dropped, count, hello=hello, data=load.events)
         await link.append(envelope.encode())
         outbox.settle(load)
-        self._told = (load.first + count, dropped)
+        self._told = Load(load.first + count, load.dropped, [])
 
 
 def _cause(error: Exception) -> Exception:
