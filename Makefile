@@ -8,10 +8,13 @@ TRAFFIC ?= 5
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo test lint types bench format
+.PHONY: demo demo-workers test lint types bench format
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
+
+demo-workers: $(VENV)/.demo ## run it in several processes, with a Valkey server between them
+	@$(bin)/python -m examples.workers --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
 
 test: $(VENV)/.test ## run all tests
 	@.ci/browser
@@ -42,7 +45,7 @@ $(VENV)/.pip: pyproject.toml
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group example
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group example
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.pip
