@@ -275,8 +275,13 @@ class WatchedPipe(Pipe):
         super().__init__(capacity=100, client_capacity=20, history=50)
         self.subscriptions: list[Subscription] = []
 
-    def subscribe(self, filter: EventFilter | None = None) -> Subscription:  # noqa: A002
-        self.subscriptions.append(super().subscribe(filter))
+    def subscribe(
+        self,
+        filter: EventFilter | None = None,  # noqa: A002
+        *,
+        last_event_id: str = "",
+    ) -> Subscription:
+        self.subscriptions.append(super().subscribe(filter, last_event_id=last_event_id))
         return self.subscriptions[-1]
 
 

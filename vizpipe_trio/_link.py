@@ -6,14 +6,16 @@ not read yet stays in the server, bounded, and a short loss of the connection lo
 
 import re
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import trio
 from coredis import Redis
+from coredis.connection import TCPConnection
+from coredis.pool import ConnectionPool
 from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
 from coredis.tokens import PureToken
@@ -100,12 +102,12 @@ class Link:
             )
 
 
-def _messages(entries: Any) -> list[Message]:
+def _messages(entries: Iterable[StreamEntry]) -> list[Message]:
     messages: list[Message] = []
     for entry in entries:
-        assert isinstance(entry, StreamEntry)
-        ms, _, n = bytes(entry.identifier).partition(b"-")
-        messages.append((Spot(int(ms), int(n), 0), entry.field_values))
+        # They are bytes: the client is one that decodes nothing.
+        ms, _, n = cast("bytes", entry.identifier).partition(b"-")
+        messages.append((Spot(int(ms), int(n), 0), cast("Mapping[bytes, bytes]", entry.field_values)))
     return messages
 
 
@@ -129,12 +131,9 @@ async def open_link(
         options["username"] = username
     if password is not None:
         options["password"] = password
-    client: Redis[bytes] = Redis.from_url(
-        url,
-        retry_policy=NoRetryPolicy(),
-        connect_timeout=ANSWER_SECONDS,
-        decode_components=True,
-        **options,
+    pool = ConnectionPool[TCPConnection].from_url(
+        url, connect_timeout=ANSWER_SECONDS, decode_components=True, **options
     )
+    client = Redis(connection_pool=pool, retry_policy=NoRetryPolicy())
     async with client:
         yield Link(client, key, length)

@@ -18,7 +18,7 @@ from itertools import count
 from secrets import token_hex
 from typing import NamedTuple
 
-from ._batch import NO_GAP, Batch, Gap, Missed
+from ._batch import Batch, Gap, Missed
 from ._event import Event
 from ._trail import Seen, Spot, Trail, add_seen, parse_seen
 
@@ -52,16 +52,18 @@ class Log:
         head: The place behind everything: where a new client begins.
         pending: The bytes of events that the hindmost client was not yet offered.
         run: The run part of its IDs.
-        trail: Where its events came from, when a relay brings some.
+        is_shared: Whether a relay brings events, so that an ID has to say more.
+        trail: Where its events came from.
     """
 
     def __init__(self, keep: int) -> None:
         self.head = Place(0)
         self.pending = 0
-        self.trail: Trail | None = None
+        self.is_shared = False
         self._keep = keep
         run = token_hex(4)
         self.run: bytes = run.encode("ascii")
+        self.trail = Trail(self.run)
         self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})(?:\.[0-9a-f.~-]{{1,400}})?", re.ASCII)
         self._start = 0  # events that are no longer held
         self._offered = 0  # events that all clients were offered
@@ -74,13 +76,10 @@ class Log:
     def event_id(self, offset: int) -> bytes:
         """Return the ID of the own event that comes ``offset`` after the last one."""
         number = self.head.events + offset
-        if self.trail is None:
-            return b"%b-%d" % (self.run, number)
-        return b"%b-%d%b" % (self.run, number, self.trail.suffix(offset))
+        return b"%b-%d%b" % (self.run, number, self.trail.suffix(offset) if self.is_shared else b"")
 
     def relayed_ids(self, spot: Spot) -> Iterator[bytes]:
         """Return the IDs of events that come next from another worker, at a spot of the stream."""
-        assert self.trail is not None
         suffix = self.trail.suffix_at(spot)
         for offset in count(1):
             number = self.head.events + offset
@@ -89,12 +88,10 @@ class Log:
     def extend(self, batch: Batch) -> None:
         """Append own events whose frames carry the next IDs."""
         self._append(batch)
-        if self.trail is not None:
-            self.trail.own += len(batch)
+        self.trail.own += len(batch)
 
     def extend_relayed(self, batch: Batch, run: bytes, first: int, spot: Spot) -> None:
         """Append another worker's events whose frames carry the next IDs; see `Trail.add`."""
-        assert self.trail is not None
         self.trail.add(self.head.events, len(batch), run, first, spot)
         self._append(batch)
 
@@ -127,7 +124,7 @@ class Log:
         """
         events, frames, start = self._events, self._frames, self._start
         wanted: list[bool] = []
-        if seen and self.trail is not None:
+        if seen:
             events, start = events[place.events - start :], place.events
             wanted = self.trail.unseen(start, self.head.events, seen, replay=replay)
             frames = self._frames_beyond(seen, frames[start - self._start :], wanted)
@@ -145,22 +142,22 @@ class Log:
 
     def _frames_beyond(self, seen: Seen, frames: Sequence[bytes], wanted: Sequence[bool]) -> list[bytes]:
         """Return frames whose IDs say what a client has seen of the events behind them."""
-        assert self.trail is not None
         last_seen = len(wanted) - wanted[::-1].index(False) if False in wanted else 0
         ahead = self.trail.not_passed(seen)
-        return [add_seen(f, seen) for f in frames[:last_seen]] + [add_seen(f, ahead) for f in frames[last_seen:]]
+        return [add_seen(f, seen) for f in frames[:last_seen]] + [
+            add_seen(f, ahead) for f in frames[last_seen:]
+        ]
 
     def seen_elsewhere(self, last_event_id: str) -> Seen:
         """Return what a client saw on other workers that comes with an ID."""
-        seen = parse_seen(last_event_id) if self.trail is not None else ()
+        seen = parse_seen(last_event_id) if self.is_shared else ()
         return seen[1:] if seen and seen[0].run == self.run else seen
 
     def not_passed(self, seen: Seen) -> Seen:
         """Return of what a client saw elsewhere what has not come by here."""
-        return () if self.trail is None else self.trail.not_passed(seen)
+        return self.trail.not_passed(seen)
 
     def _resume_elsewhere(self, seen: Seen) -> tuple[Missed | None, Place]:
-        assert self.trail is not None
         unsure, begin = self.trail.resume(self._start, self.head.events, seen)
         wanted = self.trail.unseen(begin, self.head.events, seen, replay=True)
         begin = begin + wanted.index(True) if True in wanted else self.head.events
@@ -213,8 +210,7 @@ class Log:
             if gaps:
                 self._last_gap_let_go = self._gaps[gaps - 1]
                 del self._gaps[:gaps]
-            if self.trail is not None:
-                self.trail.let_go(self._start)
+            self.trail.let_go(self._start)
 
 
 def _between(before: Place, after: Place) -> Gap:

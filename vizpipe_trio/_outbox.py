@@ -1,6 +1,6 @@
 """What waits to be sent to other workers: bounded, counted, and sent in batches. No tasks, no I/O.
 
-    offered == sent + lost + queued
+offered == sent + lost + queued
 """
 
 from collections import deque

@@ -29,7 +29,7 @@ from ._log import Log, Place
 from ._report import FaultReport
 from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
 from ._subscription import Parcel, Subscription
-from ._trail import Trail
+from ._trail import Seen
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
@@ -247,7 +247,7 @@ class Pipe:
         if lost is None and stretches and not stretches[0].batch:
             # Lost right behind the last event that it saw: it may have been told or not.
             gap = stretches.pop(0).gap
-            first += [Missed("overload", None)] * (gap.dropped > 0)
+            first += [Missed("overload", None)] * (gap.dropped != 0)
             first += [Missed("relay", None)] * (gap.unrelayed != 0)
         # Not a client's account: what is replayed was broadcast before this client came.
         queue = ClientQueue(sys.maxsize, filter, Totals())
@@ -367,7 +367,7 @@ class Pipe:
     def _serve(self, now: float) -> bool:
         """Offer some clients what is new for them; return False when there is nothing."""
         served = Served(self._log.head, now)
-        parcels: dict[tuple[Place, object], Parcel] = {}
+        parcels: dict[tuple[Place, object, Seen], Parcel] = {}
         woken = self._send_heartbeats(now)
         until = perf_counter() + TURN_SECONDS
         hindmost = self._hindmost()
@@ -449,7 +449,7 @@ class Pipe:
     def _take_arrivals(self, junction: Junction, until: float) -> None:
         """Take what a relay brought, as far as there is room behind the pipe's own events."""
         trail = self._log.trail
-        while trail is not None and junction.arrivals and perf_counter() < until:
+        while junction.arrivals and perf_counter() < until:
             arrival = junction.arrivals[0]
             if isinstance(arrival, Epoch):
                 trail.begin(arrival.name, arrival.floor, self._log.head.events)
@@ -490,7 +490,7 @@ class Pipe:
         if self._taken or self._entrance.attended:
             raise RuntimeError("join the relay before the pipe runs")
         self._junction = Junction(capacity, self._client_capacity, self._entrance.rouse)
-        self._log.trail = Trail(self._log.run)
+        self._log.is_shared = True
         return self._junction
 
     def _end_relay(self) -> None:

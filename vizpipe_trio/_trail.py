@@ -28,6 +28,9 @@ NO_EPOCH = b"0"
 MAX_WORKERS = 4096
 """Workers that are remembered: those heard of last."""
 
+FORGET_MS = 600_000
+"""After so much of the server's time, what a worker has not sent is taken for lost with it."""
+
 MAX_BEFORE = 3
 """Workers in an ID at most besides the one that gives it out: those where the client was last."""
 
@@ -65,7 +68,7 @@ class Segment(NamedTuple):
 
     position: int  # so many events of the log are before it
     own_before: int
-    count: int
+    size: int
     run: bytes
     first: int
     epoch: bytes
@@ -192,8 +195,15 @@ class Trail:
         return tuple(sight for sight in seen if not self._has_passed(sight))
 
     def _has_passed(self, sight: Sight) -> bool:
-        passed = self.spot >= sight.spot if sight.epoch == self.epoch else sight.epoch in self._past
-        return passed and (sight.run == self.run or self._last_of.get(sight.run, 0) >= sight.own)
+        if sight.epoch == self.epoch:
+            if self.spot < sight.spot:
+                return False
+            is_old = self.spot.ms > sight.spot.ms + FORGET_MS
+        else:
+            if sight.epoch not in self._past:
+                return False
+            is_old = False
+        return is_old or sight.run == self.run or self._last_of.get(sight.run, 0) >= sight.own
 
     def unseen(self, begin: int, end: int, seen: Seen, *, replay: bool) -> list[bool]:
         """Return for the log's events from ``begin`` to ``end`` which of them a client did not see.
@@ -206,7 +216,7 @@ class Trail:
                 from the stream yet: those it gets if it was not ahead of this worker.
         """
         wanted: list[bool] = []
-        index = bisect_right(self._segments, begin, key=lambda segment: segment.position + segment.count)
+        index = bisect_right(self._segments, begin, key=lambda segment: segment.position + segment.size)
         position = begin
         while position < end:
             segment = self._segments[index] if index < len(self._segments) else None
@@ -215,7 +225,7 @@ class Trail:
                 own = position - self._foreign_before(index)
                 wanted += [self._own_unseen(own + i + 1, seen, replay) for i in range(stop - position)]
             if segment is not None and stop < end:
-                last = min(segment.position + segment.count, end)
+                last = min(segment.position + segment.size, end)
                 wanted += [
                     self._foreign_unseen(segment, number - segment.position, seen)
                     for number in range(stop, last)
@@ -232,7 +242,7 @@ class Trail:
             return segment.position - segment.own_before
         if self._segments:
             segment = self._segments[-1]
-            return segment.position + segment.count - segment.own_before
+            return segment.position + segment.size - segment.own_before
         return self._foreign_let_go
 
     def _own_unseen(self, number: int, seen: Seen, replay: bool) -> bool:
@@ -294,12 +304,12 @@ class Trail:
 
     def let_go(self, start: int) -> None:
         """Let go of what the log no longer holds: its first ``start`` events."""
-        gone = bisect_right(self._segments, start, key=lambda segment: segment.position + segment.count)
+        gone = bisect_right(self._segments, start, key=lambda segment: segment.position + segment.size)
         foreign = self._foreign_let_go
         for segment in self._segments[:gone]:
-            foreign = segment.position + segment.count - segment.own_before
+            foreign = segment.position + segment.size - segment.own_before
             if segment.epoch == self.epoch:
-                end = segment.spot._replace(offset=segment.spot.offset + segment.count)
+                end = segment.spot._replace(offset=segment.spot.offset + segment.size)
                 self._floor = max(self._floor, end)
         del self._segments[:gone]
         self._foreign_let_go = foreign

@@ -17,6 +17,9 @@ Needs the extra ``redis``: ``pip install 'vizpipe-trio[redis]'``.
 import logging
 import random
 import ssl
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 import msgspec
 import trio
@@ -41,6 +44,9 @@ START_SECONDS = 3.0
 
 END_SECONDS = 1.0
 """How long the relay goes on sending once its pipe has ended."""
+
+NOT_STARTED = "not started"
+"""The first fault of all."""
 
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
@@ -144,21 +150,22 @@ class RedisRelay:
     ) -> None:
         check_url(url)
         if capacity < 1 or stream_length < 1:
-            raise ValueError(f"capacity and stream_length must be at least 1, not {capacity}, {stream_length}")
+            raise ValueError(
+                f"capacity and stream_length must be at least 1, not {capacity}, {stream_length}"
+            )
         if not 0 <= flush_interval < 60:  # noqa: PLR2004 - a minute is no live picture any more
             raise ValueError(f"flush_interval must be 0 to 60 seconds, not {flush_interval}")
         self._junction = pipe._join(capacity)
         self._run = pipe._log.run
-        self._stream_length = stream_length
         self._flush_interval = flush_interval
         self._logger = logger or logging.getLogger("vizpipe_trio")
-        self._open_link = lambda: open_link(
-            url, key, stream_length, username=username, password=password, ssl_context=ssl_context
+        self._open_link = partial(
+            open_link, url, key, stream_length, username=username, password=password, ssl_context=ssl_context
         )
         self._origins = Origins()
         self._running = False
         self._connections = 0
-        self._fault = "not started"
+        self._fault = NOT_STARTED
         self._up = trio.Event()
         self._malformed = self._other_version = 0
         # Where the stream is read from, and in which epoch.
@@ -246,7 +253,7 @@ class RedisRelay:
 
     def _note_fault(self, error: Exception) -> None:
         fault = f"{type(error).__name__}: {error}"
-        if not self._fault or self._connections == 0 and self._fault == "not started":
+        if self._fault in {"", NOT_STARTED}:
             self._logger.warning("the relay is not connected, and tries again: %s", fault)
         self._fault = fault
 
@@ -256,7 +263,7 @@ class RedisRelay:
             await self._catch_up(link)
             await self._tell(link, hello=True)
             self._connections += 1
-            if self._connections > 1 or self._fault != "not started":
+            if self._connections > 1 or self._fault != NOT_STARTED:
                 self._logger.info("the relay is connected")
             self._fault = ""
             async with trio.open_nursery() as nursery:
@@ -272,7 +279,7 @@ class RedisRelay:
             return
         first_time = self._epoch == NO_EPOCH
         # What is in a stream that has begun anew is all new; of a strange one, the last part will do.
-        past = await link.latest(BACKFILL) if first_time else []
+        past: Sequence[Message] = await link.latest(BACKFILL) if first_time else ()
         floor = past[0][0] if len(past) == BACKFILL else START
         await self._junction.until_room()
         self._epoch = epoch
@@ -290,8 +297,7 @@ class RedisRelay:
 
     def _hear(self, message: Message, *, past: bool = False) -> None:
         """Hand a message to the pipe; no checkpoint between what is noted and what is done."""
-        spot, fields = message
-        self._read_to = spot
+        self._read_to = message[0]
         self._junction.push(self._arrival(message, past=past))
 
     def _arrival(self, message: Message, *, past: bool) -> Arrival:
@@ -349,5 +355,5 @@ class RedisRelay:
 def _cause(error: Exception) -> Exception:
     """Return what an exception group is about."""
     while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
     return error

