@@ -1,7 +1,13 @@
 """Workers that share a real Valkey server."""
 
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
 import pytest
 import trio
+import trustme
 from support import until
 from valkey_server import KEY, Viewer, Worker, run_valkey, run_worker
 
@@ -229,6 +235,61 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
                 nursery.start_soon(worker.relay.run)
                 await until(lambda: "AuthenticationFailure" in worker.relay.statistics().fault)
                 nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_part_of_a_cluster_is_refused_in_so_many_words() -> None:
+    async with run_valkey(**{"cluster-enabled": "yes"}) as valkey:
+        worker = Worker(valkey.url)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.relay.run)
+            fault = "RuntimeError: it is part of a Cluster, which the relay does not support"
+            await until(lambda: worker.relay.statistics().fault == fault)
+            nursery.cancel_scope.cancel()
+
+
+async def test_over_tls_the_servers_certificate_and_name_are_checked() -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with run_valkey() as valkey, run_tls(valkey.port, authority.issue_cert("localhost")) as port:
+        async with run_worker(f"rediss://localhost:{port}", ssl_context=context) as a:
+            assert a.relay.statistics().connected
+        for url, trusted in ((f"rediss://localhost:{port}", None), (f"rediss://127.0.0.1:{port}", context)):
+            worker = Worker(url, ssl_context=trusted)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(worker.relay.run)
+                await until(lambda: worker.relay.statistics().fault != "not started")  # noqa: B023
+                assert not worker.relay.statistics().connected
+                nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def run_tls(port: int, certificate: trustme.LeafCert) -> AsyncGenerator[int]:
+    """Offer TLS in front of a port while in the block, and give the port for it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+
+    async def copy(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await sink.send_all(data)
+
+    async def handle(client: trio.SSLStream[trio.SocketStream]) -> None:
+        async with (
+            client,
+            await trio.open_tcp_stream("127.0.0.1", port) as server,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(copy, server, client)
+            await copy(client, server)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        listeners: list[trio.SSLListener[trio.SocketStream]] = await nursery.start(
+            partial(trio.serve_ssl_over_tcp, handle, 0, context, host="127.0.0.1")
+        )
+        yield listeners[0].transport_listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster", "http", ""])

@@ -217,6 +217,46 @@ def play(todo: list[tuple[str, int, int]], history: int, capacity: int) -> list[
     return story.viewers
 
 
+A, B, C = range(3)  # workers, and the viewers that begin there; "emit" 0 is one event
+
+
+def viewer_of(which: int, todo: list[tuple[str, int, int]], history: int = 1000) -> Viewer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vizpipe_trio._log, "TRIM_AT", 1)
+        return play(todo, history, capacity=1000)[which]
+
+
+def test_a_viewer_is_told_when_another_workers_event_is_no_longer_held() -> None:
+    held = [("emit", C, 0), ("look", 0, C), ("emit", A, 0), ("relay to one", A, B), ("look", 0, B)]
+    viewer = viewer_of(C, [*held, ("emit", A, 0), ("relay to one", A, B), ("go", B, C)], 0)
+    assert (viewer.seen, viewer.was_told) == (["c1", "a2"], True)
+
+
+def test_a_viewer_is_told_when_a_worker_no_longer_holds_its_own_event() -> None:
+    held = [("emit", A, 0), ("look", 0, A), ("emit", B, 0), ("look", 0, B), ("emit", B, 0)]
+    viewer = viewer_of(A, [*held, ("go", B, A)], 0)
+    assert (viewer.seen, viewer.was_told) == (["a1", "b2"], True)
+
+
+def test_a_viewer_that_is_ahead_is_told_since_the_worker_cannot_know_which_of_its_own_it_saw() -> None:
+    viewer = viewer_of(A, [("emit", B, 1), ("send", B, 0), ("read", A, 2), ("look", 0, A), ("go", B, A)])
+    assert (viewer.seen, viewer.was_told) == (["b1"], True)
+
+
+def test_a_viewer_is_told_when_its_place_is_in_a_stream_that_has_begun_anew_since() -> None:
+    before = [("emit", A, 0), ("relay", A, 0), ("look", 0, B), ("begin anew", 0, 0), ("emit", C, 0)]
+    viewer = viewer_of(
+        B, [*before, ("relay", C, 0), ("look", 0, B), ("emit", A, 0), ("relay", A, 0), ("go", C, B)]
+    )
+    assert (viewer.seen, viewer.was_told) == (["a1", "c1", "a2"], True)
+
+
+def test_what_is_sent_again_since_no_answer_came_is_seen_once_at_any_worker() -> None:
+    twice = [("emit", A, 1), ("send in vain", A, 0), ("read", B, 2), ("look", 0, B), ("relay", A, 0)]
+    viewer = viewer_of(B, [*twice, ("go", C, B), ("go", A, B), ("emit", A, 0), ("relay", A, 0)])
+    assert (viewer.seen, viewer.was_told) == (["a1", "a2", "a3"], False)
+
+
 @settings(deadline=None)
 @given(steps())
 def test_a_viewer_that_changes_workers_sees_each_event_once(todo: list[tuple[str, int, int]]) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import trio
 from coredis import Redis
 from coredis.connection import TCPConnection
+from coredis.exceptions import ClusterDownError, MovedError
 from coredis.pool import ConnectionPool
 from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
@@ -66,7 +67,10 @@ class Link:
         """Return the stream's epoch: another one after the server has lost its data."""
         key = f"{self._key}:epoch"
         with trio.fail_after(ANSWER_SECONDS):
-            found = await self._client.get(key)
+            try:
+                found = await self._client.get(key)
+            except (ClusterDownError, MovedError) as error:
+                raise RuntimeError("it is part of a Cluster, which the relay does not support") from error
             if found is None:
                 await self._client.set(key, token_hex(4), condition=PureToken.NX)
                 found = await self._client.get(key)
