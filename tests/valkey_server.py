@@ -2,11 +2,12 @@
 
 import json
 import os
+import random
 import re
 import signal
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
@@ -20,14 +21,23 @@ from vizpipe_trio.redis import RedisRelay
 KEY = "vizpipe"
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on, and that the kernel gives to no client either.
+
+    Else a relay that tries to reach a server which is not there could be connected to itself.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+
+
 class Valkey:
     """A server that keeps its port when it is started again."""
 
     def __init__(self, **config: Any) -> None:
-        # From the kernel: the library's own search would meet that of another run of the tests.
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port: int = sock.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._server = ValkeyServer(port=self.port, config=config)
         self._pid = 0
