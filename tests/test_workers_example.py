@@ -56,8 +56,8 @@ async def search_often(address: str, count: int) -> list[str]:
     return found
 
 
-async def look(address: str, query: str, *, task_status: trio.TaskStatus[list[Frame]]) -> None:
-    """Add what a viewer is shown to a list."""
+async def run(address: str, query: str, *, task_status: trio.TaskStatus[list[Frame]]) -> None:
+    """Run a viewer that adds what it is shown to a list."""
     frames: list[Frame] = []
     async with watch(address, query) as viewer:
         task_status.started(frames)
@@ -76,7 +76,7 @@ async def test_viewers_of_four_processes_see_all_requests_once_and_resume_at_any
         viewers: list[list[Frame]] = []
 
         async def open_viewer() -> None:
-            viewers.append(await nursery.start(partial(look, address, query)))
+            viewers.append(await nursery.start(partial(run, address, query)))
 
         async with trio.open_nursery() as opening:
             for _ in range(16):
@@ -89,7 +89,7 @@ async def test_viewers_of_four_processes_see_all_requests_once_and_resume_at_any
         more = await search_often(address, 4)
         await until(lambda: all(len(frames) == 16 for frames in viewers))
         resumed = [
-            await nursery.start(partial(look, address, f"{query}&last_event_id={last_id}"))
+            await nursery.start(partial(run, address, f"{query}&last_event_id={last_id}"))
             for last_id in last_ids
         ]
         await until(lambda: all(len(frames) == 4 for frames in resumed))

@@ -128,13 +128,18 @@ async def open_link(
     """Open a link; what is given beside the URL goes before what is in it."""
     url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
     options: dict[str, Any] = {}
-    if url.startswith("redis") and urlsplit(url).scheme == "rediss":
+    parts = urlsplit(url)
+    if parts.scheme == "rediss":
         # coredis' own would not look at the server's name.
         options["ssl_context"] = ssl_context or ssl.create_default_context()
     if username is not None:
         options["username"] = username
     if password is not None:
         options["password"] = password
+    if parts.scheme != "unix":
+        # Else coredis would write a traceback into the log with each try in vain.
+        with trio.fail_after(ANSWER_SECONDS):
+            await (await trio.open_tcp_stream(parts.hostname or "localhost", parts.port or 6379)).aclose()
     pool = ConnectionPool[TCPConnection].from_url(
         url, connect_timeout=ANSWER_SECONDS, decode_components=True, **options
     )

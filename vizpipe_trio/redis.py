@@ -18,6 +18,7 @@ import logging
 import random
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -254,8 +255,12 @@ class RedisRelay:
     def _note_fault(self, error: Exception) -> None:
         fault = f"{type(error).__name__}: {error}"
         if self._fault in {"", NOT_STARTED}:
-            self._logger.warning("the relay is not connected, and tries again: %s", fault)
+            self._say(logging.WARNING, f"the relay is not connected, and tries again: {fault}")
         self._fault = fault
+
+    def _say(self, level: int, message: str) -> None:
+        with suppress(Exception):  # whatever handlers the logger has
+            self._logger.log(level, "%s", message)
 
     async def _connect(self) -> None:
         """Relay over one connection until it fails, or the pipe has ended."""
@@ -264,7 +269,7 @@ class RedisRelay:
             await self._tell(link, hello=True)
             self._connections += 1
             if self._connections > 1 or self._fault != NOT_STARTED:
-                self._logger.info("the relay is connected")
+                self._say(logging.INFO, "the relay is connected")
             self._fault = ""
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._receive, link)
