@@ -62,8 +62,8 @@ async def test_a_server_that_was_killed_and_started_again_costs_no_event(
         assert await b.viewer.see("a3") == ["a2", "a3"]
         assert a.relay.statistics().connections == 2
     said = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
-    gone, back = "the relay is not connected, and tries again: ConnectionError", "the relay is connected"
-    assert sorted(line.rpartition(":")[0] or line for line in said) == [back, back, gone, gone]
+    assert sum(line.startswith("the relay is not connected, and tries again: ") for line in said) == 2
+    assert said.count("the relay is connected") == len(said) - 2 == 2
     assert [record.levelname for record in caplog.records if record.name == "coredis"].count("ERROR") == 0
 
 
