@@ -5,10 +5,11 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
 TRAFFIC ?= 5
+SECONDS ?= 60
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo demo-workers test lint types bench format
+.PHONY: demo demo-workers test soak lint types bench fuzz format
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
@@ -17,9 +18,13 @@ demo-workers: $(VENV)/.demo ## run it in several processes, with a Valkey server
 	@$(bin)/python -m examples.workers --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
 
 test: $(VENV)/.test ## run all tests
-	@.ci/browser
+	@.ci/system
 	$(bin)/coverage run -m pytest $(ARGS)
 	$(bin)/coverage report
+
+soak: $(VENV)/.soak ## ten minutes at saturation, and ten thousand viewers that come and go
+	$(bin)/python tests/soak.py --into docs/soak $(ARGS)
+	VIZPIPE_VISITS=10000 $(bin)/pytest -o faulthandler_timeout=600 tests/test_faults_visits.py
 
 lint: $(VENV)/.lint
 	$(bin)/ruff format --check .
@@ -30,6 +35,9 @@ types: $(VENV)/.lint
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
 	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio
+
+fuzz: $(VENV)/.test ## search each target for bytes that break a promise, a minute each, or SECONDS=600
+	for target in event request resume; do $(bin)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
 
 bench: $(VENV)/.bench ## measure against peers and bare limits: ten minutes, or ARGS=--quick
 	$(bin)/python -m benchmarks $(ARGS)
@@ -50,6 +58,10 @@ $(VENV)/.demo: $(VENV)/.pip
 
 $(VENV)/.test: $(VENV)/.pip
 	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group test
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart]' --group soak
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.pip

@@ -12,7 +12,7 @@ from typing import Any
 from .machine import CORES, LOAD_CORE, SERVER_CORE, busy_seconds, own_seconds, raise_file_limit
 from .plan import FULL, QUICK
 from .plot import draw
-from .report import save, table
+from .report import DOCUMENT, save, table, write_table
 from .scenarios import ALL
 
 FILES = 5500
@@ -51,6 +51,7 @@ def main() -> int:
     print(f"\n{seconds:.0f} s; results in {path}")
     if arguments.only == list(ALL) and not arguments.quick:
         print(f"plot in {draw(raw)}")
+        write_table(rows, DOCUMENT)
     if disturbance > QUIET:
         print(f"THE MACHINE WAS NOT QUIET: others took {disturbance:.0%} of its cores. Measure again.")
     return int(any(row.verdict in {"FAIL", "not measured"} and row.target != "reported" for row in rows))

@@ -1,4 +1,4 @@
-"""What a call of `emit` costs, beside a bare ``send_nowait`` in the same run.
+"""What a call of `emit` costs, beside a bare ``send_nowait`` in the same run; and a recorded request.
 
 A program of its own: prints nanoseconds a call, by kind of call, a value for each burst. The
 pipe is running. A burst is made while its dispatcher sleeps or gathers events, as it finds
@@ -12,8 +12,9 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
-from time import perf_counter_ns, thread_time_ns
+from time import perf_counter, perf_counter_ns, thread_time_ns
 
 import trio
 
@@ -56,6 +57,45 @@ def time_thread(call: Callable[[Event], object], events: Sequence[Event]) -> tup
     return (thread_time_ns() - began) / len(events), passed
 
 
+STAGES = ("policy", "cache", "text", "dense", "graph", "merge")
+
+
+def recorder(pipe: Pipe) -> Callable[[Event], None]:
+    """Return what goes through six empty stages, and records it."""
+
+    def request(event: Event) -> None:
+        with pipe.record("QUERY", request_id=event.request_id, source="search", stages=STAGES) as request:
+            for name in STAGES:
+                with request.stage(name):
+                    pass
+
+    return request
+
+
+def hand(pipe: Pipe) -> Callable[[Event], None]:
+    """Return what does the same with nothing but a clock."""
+
+    def request(event: Event) -> None:
+        asked = datetime.now(UTC)
+        began = perf_counter()
+        stages: list[StageInfo] = []
+        for number, name in enumerate(STAGES, 1):
+            entered = perf_counter()
+            stages.append(StageInfo(number, name, (perf_counter() - entered) * 1000))
+        pipe.emit(
+            Event(
+                timestamp=asked,
+                request_id=event.request_id,
+                source="search",
+                op="QUERY",
+                stages=stages,
+                total_ms=(perf_counter() - began) * 1000,
+            )
+        )
+
+    return request
+
+
 async def drained(pipe: Pipe) -> None:
     """Wait until the dispatcher has taken everything, and sleeps again."""
     while pipe.statistics().queued:  # noqa: ASYNC110 - the pipe tells nobody
@@ -94,6 +134,11 @@ async def measure(bursts: int) -> Figures:
             await drained(pipe)
             figures["emit"].append(time_calls(pipe.emit, burst))
             figures["send"].append(time_calls(send.send_nowait, burst))
+        for _ in range(bursts):
+            await drained(pipe)
+            figures["recorded"].append(time_calls(recorder(pipe), burst))
+            await drained(pipe)
+            figures["timed by hand"].append(time_calls(hand(pipe), burst))
         for _ in range(bursts):
             await drained(pipe)
             own, passed = await trio.to_thread.run_sync(time_thread, pipe.emit, burst)

@@ -1,6 +1,7 @@
 """The table and the results file."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from .machine import describe
 from .rows import Row, format_value
 
 RESULTS = Path(__file__).parent / "results"
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
+_BEGIN, _END = "<!-- The table is written by make bench. -->", "<!-- The end of the table. -->"
 
 _HEAD = ("figure", "target", "median", "min – max", "")
 
@@ -30,9 +34,27 @@ def _cells(row: Row) -> tuple[str, str, str, str, str]:
         return row.name, row.target, "–", "–", row.verdict
     figure = format_value(row.figure, row.unit)
     spread = f"{format_value(min(row.samples), '')} – {format_value(max(row.samples), '')}"
+    if len(row.samples) == 1:
+        spread = "measured once"
     if row.judge == "worst":
         figure += " (worst)"
     return row.name, row.target, figure, spread, row.verdict
+
+
+def write_table(rows: list[Row], document: Path) -> None:
+    """Put the rows into a document, between its two marks."""
+    before, _, rest = document.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    document.write_text(f"{before}{_BEGIN}\n{markdown([_cells(row) for row in rows])}\n{_END}{after}")
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows that a results file calls ``cells`` as a table in Markdown."""
+    lines = [_HEAD, ("---",) * len(_HEAD), *rows]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    for plain, typeset in (("<=", "≤"), (">=", "≥"), (" x ", " × "), ("FAIL", "**short**")):
+        text = text.replace(plain, typeset)
+    return text
 
 
 def save(rows: list[Row], raw: dict[str, list[Any]], **run: Any) -> Path:
@@ -51,6 +73,7 @@ def save(rows: list[Row], raw: dict[str, list[Any]], **run: Any) -> Path:
                 "value": row.figure if row.samples else None,
                 "samples": row.samples,
                 "verdict": row.verdict,
+                "cells": _cells(row),
             }
             for row in rows
         ],

@@ -8,8 +8,6 @@ it when its lifespan ends.
 import json
 import logging
 import os
-import sys
-from functools import partial
 
 import trio
 from hypercorn.config import Config
@@ -52,10 +50,8 @@ async def main() -> None:
     config.bind = ["127.0.0.1:0"]
     config.graceful_timeout = GRACE
     config.errorlog = "-"
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve, app, config, pipe))
+    await serve(app, config, pipe)
 
 
 if __name__ == "__main__":
     trio.run(main)
-    sys.exit(0)

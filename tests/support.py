@@ -3,8 +3,8 @@
 import json
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -30,11 +30,20 @@ def make_app(
     token: str | None = None,
     max_clients: int = 1000,
     heartbeat_interval: float = 15.0,
+    http2: bool = False,
+    **page: Any,
 ) -> QuartTrio:
     """Return an app that runs the pipe and shows its events."""
     app = QuartTrio("tests")
     app.register_blueprint(
-        viz_blueprint(pipe, token=token, max_clients=max_clients, heartbeat_interval=heartbeat_interval)
+        viz_blueprint(
+            pipe,
+            token=token,
+            max_clients=max_clients,
+            heartbeat_interval=heartbeat_interval,
+            http2=http2,
+            **page,
+        )
     )
 
     @app.before_serving
@@ -45,31 +54,39 @@ def make_app(
 
 
 @asynccontextmanager
-async def serve(app: QuartTrio, *, seconds: float = 10) -> AsyncGenerator[str]:
-    """Serve an app on a free loopback port while in the block, and give its address.
+async def serve(
+    app: Any, *, seconds: float = 10, errors_logged: int = 0, port: int = 0
+) -> AsyncGenerator[str]:
+    """Serve an ASGI app on a loopback port, any free one by default, while in the block; give its address.
 
-    The block has to be done within ``seconds``, and the server must not log an error.
+    The block has to be done within ``seconds``, and the server must log no other errors than expected.
     """
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.1
     config.keep_alive_timeout = 1  # also until a connection that never had a request is forgotten
     config.errorlog = logging.getLogger("hypercorn")  # its default also writes to stderr
+    end = trio.Event()
+    with error_log(errors_logged), trio.fail_after(seconds):
+        async with trio.open_nursery() as nursery:
+            # Hypercorn's types have a bare dict in them.
+            server = partial(hypercorn.trio.serve, app, config, shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
+            addresses = await nursery.start(server)
+            await wait_all_tasks_blocked()  # only then it listens
+            yield addresses[0]
+            end.set()
+
+
+@contextmanager
+def error_log(count: int = 0) -> Generator[None]:
+    """Whatever happens in the block, so many errors must be logged."""
     errors = _Errors()
     logging.getLogger().addHandler(errors)
-    end = trio.Event()
     try:
-        with trio.fail_after(seconds):
-            async with trio.open_nursery() as nursery:
-                # Hypercorn's types have a bare dict in them.
-                server = partial(hypercorn.trio.serve, app, config, shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
-                addresses = await nursery.start(server)
-                await wait_all_tasks_blocked()  # only then it listens
-                yield addresses[0]
-                end.set()
+        yield
     finally:
         logging.getLogger().removeHandler(errors)
-    assert errors.messages == []
+    assert len(errors.messages) == count, errors.messages
 
 
 class _Errors(logging.Handler):

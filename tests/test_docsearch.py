@@ -40,7 +40,7 @@ STAGES = ["policy", "cache", "semantic", "lookup", "vector", "merge"]
 
 @pytest.fixture
 async def pipeline() -> AsyncGenerator[Pipeline]:
-    pipeline = Pipeline()
+    pipeline = Pipeline(Pipe())
     await pipeline.load(DOCUMENTS)
     yield pipeline
     pipeline.close()
@@ -164,7 +164,7 @@ async def test_an_answer_from_before_a_note_is_not_kept_after_it(pipeline: Pipel
 
 async def test_the_oldest_note_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_module, "NOTES_CAPACITY", 2)
-    pipeline = Pipeline()
+    pipeline = Pipeline(Pipe())
     await pipeline.load(DOCUMENTS)
     for name in ("alpha", "beta", "gamma"):
         await pipeline.add_note(Document(name, "A note of mine.", ("note",)), "user")

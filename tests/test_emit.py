@@ -2,6 +2,8 @@
 
 import logging
 import threading
+import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -11,14 +13,7 @@ import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, open_pipe
-
-
-class Counter:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def inc(self) -> None:
-        self.count += 1
+from vizpipe_trio.testing import RecordingMetric
 
 
 class Broken:
@@ -36,7 +31,7 @@ def in_threads(count: int, work: Callable[[], object]) -> None:
 
 
 def test_a_full_pipe_drops_at_once_and_counts() -> None:
-    metric = Counter()
+    metric = RecordingMetric()
     pipe = Pipe(1, metric)
     assert [pipe.emit(Event()) for _ in range(10)] == [True] + [False] * 9
     assert metric.count == 9
@@ -53,7 +48,7 @@ def test_a_capacity_of_nothing_means_a_thousand(capacity: int) -> None:
 
 
 async def test_a_full_pipe_that_runs_drops_the_same_way() -> None:
-    metric = Counter()
+    metric = RecordingMetric()
     pipe = Pipe(4, metric)
     async with trio.open_nursery() as nursery:
         await nursery.start(pipe.run)
@@ -110,7 +105,8 @@ def test_what_is_emitted_after_the_end_of_trio_is_dropped() -> None:
     assert pipe.statistics().dropped == 11
 
 
-def test_an_emit_that_finds_trio_gone_is_a_drop() -> None:
+@pytest.mark.parametrize("thread", [None, threading.get_ident()])
+def test_an_emit_that_finds_trio_gone_is_a_drop(thread: int | None) -> None:
     """As if Trio had crashed: run() was never unwound, and its token is dead."""
 
     async def token() -> trio.lowlevel.TrioToken:
@@ -120,6 +116,7 @@ def test_an_emit_that_finds_trio_gone_is_a_drop() -> None:
     pipe = Pipe()
     entrance: Any = pipe._entrance
     entrance._token = trio.run(token)
+    entrance._thread = thread
     entrance._alarm = 0
     assert not pipe.emit(Event())
     statistics = pipe.statistics()
@@ -286,6 +283,33 @@ async def test_an_emit_by_code_whose_module_has_no_proper_name_wakes_the_pipe(na
             exec("emit()", {"__name__": name, "emit": lambda: pipe.emit(Event())})  # noqa: S102
             with trio.fail_after(5):
                 await anext(subscription)
+
+
+class Interrupted(deque[Event]):
+    """A queue at which somebody else emits, once, right after its length was looked up."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        super().__init__()
+        self._pipe: Pipe | None = pipe
+
+    def __len__(self) -> int:
+        length = super().__len__()
+        if "rest" in {frame.name for frame in traceback.extract_stack(limit=2)} and self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            pipe.emit(Event())
+        return length
+
+
+async def test_an_emit_just_as_the_pipe_falls_asleep_wakes_it() -> None:
+    """As by a signal handler or a finalizer."""
+    pipe = Pipe()
+    pipe._entrance.waiting = Interrupted(pipe)
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            with trio.fail_after(5):
+                await anext(subscription)
+            pipe.stop()
 
 
 async def test_an_emit_from_deep_down_wakes_the_pipe() -> None:

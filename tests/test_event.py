@@ -3,7 +3,8 @@
 import json
 import math
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
@@ -63,6 +64,15 @@ def test_a_timestamp_in_another_zone_keeps_its_offset() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["a\x85b", "a\u2028b", "data: x\u2029\u2029id: 9\u2028\u2028", "\x0b\x0c\x1c\x1d\x1e"]
+)
+def test_no_text_can_break_out_of_its_frame_where_lines_end_as_python_has_it(text: str) -> None:
+    frame = marshal_sse(Event(subject=text)).decode()
+    assert len(frame.splitlines()) == 2
+    assert json.loads(frame.removeprefix("data: "))["subject"] == text
+
+
+@pytest.mark.parametrize(
     "text", ["a\nb", "a\r\nb", "\x00", "\u2028\u2029", "\ufeff", "data: x\n\nid: 9", "</script>", "日本"]
 )
 def test_no_text_can_break_out_of_its_frame(text: str) -> None:
@@ -119,11 +129,85 @@ _nested.append(_nested)
         {"actor_type": ""},
         {"request_id": None},
         {"subject": "x" * 61_440},
+        {"subject": "\N{KATAKANA LETTER A}" * 30_000},
+        {"labels": ["x" * 70] * 1000},
+        {"labels": [""] * 1001},
+        {"stages": [StageInfo(1, "")] * 1921},
+        # What JSON, or a browser, would change.
+        {"subject": b"cheese"},
+        {"labels": [b"public"]},
+        {"request_id": UUID(int=1)},
+        {"result_count": 2**53},
+        {"stages": [StageInfo(-(2**53), "cache")]},
+        {"result_count": 10**400},
+        {"total_ms": 2**70 + 1},
+        {"timestamp": datetime(1900, 1, 1, tzinfo=timezone(timedelta(minutes=19, seconds=32)))},
+        {"timestamp": datetime(2026, 1, 1, tzinfo=timezone(timedelta(microseconds=1)))},
     ],
 )
 def test_what_does_not_fit_the_wire_is_refused_with_a_reason(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="event"):
         marshal_sse(Event(**fields))
+
+
+def test_a_thousand_labels_are_let_through() -> None:
+    frame = marshal_sse(Event(labels=["public"] * 1000))
+    assert frame.count(b'"public"') == 1000
+
+
+def test_what_is_refused_is_named() -> None:
+    with pytest.raises(ValueError, match="the event's subject would not come out as it went in"):
+        marshal_sse(Event(subject=cast("Any", b"cheese"), labels=("a",), stages=()))
+
+
+def test_a_reason_quotes_no_more_than_a_line_of_the_event() -> None:
+    with pytest.raises(ValueError, match="Invalid enum value") as caught:
+        marshal_sse(Event(op=cast("Any", "x\n" * 10_000)))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("field", ["subject", "request_id", "source", "labels", "stages"])
+def test_an_event_that_is_far_too_large_is_refused_without_being_encoded(field: str) -> None:
+    """It would hold up the host: a hundred of a megabyte each take seconds."""
+    many = 1_000_000
+    value: Any = {"labels": [_Uncounted()] * many, "stages": [StageInfo(1, "")] * many}.get(field, "x" * many)
+    with pytest.raises(ValueError, match=r"it is at least|it has 1000000 labels"):
+        marshal_sse(Event(**{field: value}))
+
+
+class _Uncounted:
+    def __len__(self) -> int:
+        raise AssertionError
+
+
+class _Twice(tzinfo):
+    """A zone that is always in the hour that passes twice."""
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        return timedelta(hours=1 if dt is not None and dt.fold else 2)
+
+    def dst(self, dt: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, dt: datetime | None) -> str:
+        return "twice"
+
+
+@pytest.mark.parametrize(("fold", "offset"), [(0, "+02:00"), (1, "+01:00")])
+def test_a_timestamp_in_an_hour_that_passes_twice_is_as_good_as_others(fold: int, offset: str) -> None:
+    moment = datetime(2026, 10, 25, 2, 30, fold=fold, tzinfo=_Twice())
+    assert moment != moment.astimezone(UTC)  # PEP 495, and yet it is the same moment
+    assert marshal_sse(Event(timestamp=moment)).startswith(
+        b'data: {"ts":"2026-10-25T02:30:00' + offset.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"labels": {"a"}}, {"labels": frozenset("b")}, {"stages": ()}, {"total_ms": 3}]
+)
+def test_what_only_its_type_tells_from_what_comes_out_is_let_through(fields: dict[str, Any]) -> None:
+    data = json.loads(marshal_sse(Event(**fields)).removeprefix(b"data: "))
+    assert {name: type(value)(data[name]) for name, value in fields.items()} == fields
 
 
 class Curious(Event, frozen=True, omit_defaults=True):

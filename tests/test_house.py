@@ -1,5 +1,6 @@
 """Promises about the package as a whole: what it imports, and what its README says."""
 
+import json
 import os
 import re
 import statistics
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks.report import markdown
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,18 +43,30 @@ def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
     assert statistics.median(ratios) <= 1.3
 
 
-def test_without_its_extra_the_blueprint_says_what_to_install() -> None:
-    outcome = python("import sys; sys.modules['quart'] = None; import vizpipe_trio.quart")
+@pytest.mark.parametrize(
+    ("module", "dependency", "name", "extra"),
+    [
+        ("quart", "quart", "Quart-Trio", "quart"),
+        ("hypercorn", "hypercorn", "Hypercorn", "quart"),
+        ("client", "httpx2", "httpx2", "client"),
+        ("opentelemetry", "opentelemetry.sdk.trace", "OpenTelemetry's SDK", "opentelemetry"),
+        ("prometheus", "prometheus_client", "prometheus_client", "prometheus"),
+    ],
+)
+def test_a_module_without_its_extra_says_what_to_install(
+    module: str, dependency: str, name: str, extra: str
+) -> None:
+    outcome = python(f"import sys; sys.modules['{dependency}'] = None; import vizpipe_trio.{module}")
     assert outcome.stderr.endswith(
-        "ImportError: vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'\n"
+        f"ImportError: vizpipe_trio.{module} needs {name}: pip install 'vizpipe-trio[{extra}]'\n"
     )
 
 
-def test_without_its_extra_the_server_says_what_to_install() -> None:
-    outcome = python("import sys; sys.modules['hypercorn'] = None; import vizpipe_trio.hypercorn")
-    assert outcome.stderr.endswith(
-        "ImportError: vizpipe_trio.hypercorn needs Hypercorn: pip install 'vizpipe-trio[quart]'\n"
-    )
+def test_the_command_without_its_extra_says_what_to_install() -> None:
+    outcome = python("import sys; sys.modules['rich'] = None; import vizpipe_trio._cli")
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("vizpipe: ")
+    assert outcome.stderr.endswith("pip install 'vizpipe-trio[cli]'\n")
 
 
 def test_without_its_extra_the_relay_says_what_to_install() -> None:
@@ -67,7 +82,7 @@ def snippets(language: str) -> list[str]:
 
 def test_the_first_snippet_of_the_readme_prints_what_it_says() -> None:
     outcome = python(snippets("python")[0])
-    assert (outcome.stdout, outcome.stderr) == ("r1 cache 0.2\n", "")
+    assert (outcome.stdout, outcome.stderr) == ("r1 cache True\n", "")
 
 
 def test_the_app_of_the_readme_streams_what_its_handler_emits() -> None:
@@ -89,6 +104,87 @@ trio.run(main)
     assert (outcome.stdout, outcome.stderr) == ("hello world\n", "")
 
 
+def test_the_search_of_the_readme_records_what_it_goes_through() -> None:
+    before = """
+import trio
+from vizpipe_trio import open_pipe
+
+cache = {"loops": ["for"]}
+
+async def look_up(query):
+    return ["a", "b"]
+"""
+    after = """
+async def main():
+    global pipe
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as events:
+            await search("loops")
+            await search("dicts")
+            for _ in range(2):
+                event = await anext(events)
+                print(event.subject, event.result_count, *(stage.name for stage in event.stages if stage.hit))
+
+trio.run(main)
+"""
+    [snippet] = [text for text in snippets("python") if "async def search(query)" in text]
+    outcome = python(before + snippet + after)
+    assert (outcome.stdout, outcome.stderr) == ("loops 1 cache\ndicts 2 lookup\n", "")
+
+
+def test_the_watcher_of_the_readme_prints_what_comes_and_what_is_lost() -> None:
+    [snippet] = [text for text in snippets("python") if "open_events" in text]
+    code = """
+import builtins
+from functools import partial
+import hypercorn.trio
+from hypercorn.config import Config
+from quart_trio import QuartTrio
+from vizpipe_trio import Event, Pipe
+from vizpipe_trio.quart import viz_blueprint
+
+end = trio.Event()
+
+def print(*words):
+    builtins.print(*words)
+    if words[0] == "lost here:":
+        end.set()
+
+async def main():
+    pipe, config, app = Pipe(capacity=3), Config(), QuartTrio("readme")
+    config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.1
+    app.register_blueprint(viz_blueprint(pipe, token="sesame"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        [url] = await nursery.start(partial(hypercorn.trio.serve, app, config, shutdown_trigger=trio.sleep_forever))
+        nursery.start_soon(watch, url, "sesame")
+        while not pipe.statistics().clients:
+            await trio.sleep(0.01)
+        for status in ("DENIED", "ALLOWED", "FILTERED", "DENIED", "DENIED"):
+            pipe.emit(Event(subject="loops", status=status, total_ms=1.5))
+        await end.wait()
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+    outcome = python(snippet + code)
+    assert outcome.stdout.splitlines() == [
+        "loops DENIED 1.5", "loops FILTERED 1.5", "lost here: None overload",
+    ], outcome.stderr  # fmt: skip
+
+
+def test_the_collector_and_the_span_processor_of_the_readme_work_together() -> None:
+    chosen = [text for text in snippets("python") if "PipeCollector" in text or "PipeSpanProcessor" in text]
+    assert len(chosen) == 2
+    after = """
+with provider.get_tracer("readme").start_as_current_span("GET /search"):
+    pass
+print(int(REGISTRY.get_sample_value("vizpipe_events_emitted_total")))
+"""
+    outcome = python("from vizpipe_trio import Pipe\npipe = Pipe()\n" + "".join(chosen) + after)
+    assert (outcome.stdout, outcome.stderr) == ("1\n", "")
+
+
 def test_every_directory_and_command_that_the_readme_names_exists() -> None:
     readme = (ROOT / "README.md").read_text()
     for path in re.findall(r"\]\(([^)#]+)\)", readme):
@@ -101,3 +197,10 @@ def test_every_directory_and_command_that_the_readme_names_exists() -> None:
 def test_the_snippets_are_formatted_as_the_code_is(snippet: str) -> None:
     compile(snippet, "README.md", "exec")
     assert max(map(len, snippet.splitlines())) <= 120
+
+
+def test_the_published_table_is_that_of_the_published_results() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "latest.json").read_text())
+    table = markdown([row["cells"] for row in results["rows"]])
+    assert table.count("\n") > 40
+    assert f"\n{table}\n" in (ROOT / "docs" / "performance.md").read_text()

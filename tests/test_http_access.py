@@ -263,6 +263,13 @@ async def test_statistics_are_the_account_as_json() -> None:
             "delivered": 1,
             "missed": 0,
             "filtered": 2,
+            "refused": 0,
+            "missed_overload": 2,
+            "missed_history": 0,
+            "written_bytes": body["written_bytes"],
+            "write_sizes": body["write_sizes"],
+            "round_seconds": body["round_seconds"],
+            "round_times": body["round_times"],
             "running": True,
             "stopped": False,
         }
@@ -275,13 +282,8 @@ class WatchedPipe(Pipe):
         super().__init__(capacity=100, client_capacity=20, history=50)
         self.subscriptions: list[Subscription] = []
 
-    def subscribe(
-        self,
-        filter: EventFilter | None = None,  # noqa: A002
-        *,
-        last_event_id: str = "",
-    ) -> Subscription:
-        self.subscriptions.append(super().subscribe(filter, last_event_id=last_event_id))
+    def subscribe(self, filter: EventFilter | None = None, **more: Any) -> Subscription:  # noqa: A002
+        self.subscriptions.append(super().subscribe(filter, **more))
         return self.subscriptions[-1]
 
 

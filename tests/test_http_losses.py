@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 import trio
+from soak_viewers import Account
 from support import (
     EVENTS,
     StreamReader,
@@ -43,6 +44,41 @@ async def test_slow_viewer_is_told_what_it_missed_and_the_others_miss_nothing() 
         gaps = [frame for frame in frames if frame.startswith(b"event: missed\n")]
         assert len(gaps) >= 2
         assert pipe.statistics().missed == sum(width(gap, "slow") for gap in gaps)
+
+
+async def read_late(pipe: Pipe, query: str) -> list[bytes]:
+    """Emit more than the entrance takes and than a viewer reads, and return what it reads in the end."""
+    async with serve(make_app(pipe)) as url, watch(url, query, receive_buffer=4096) as slow:
+        for _ in range(20):
+            for number in range(110):
+                pipe.emit(Event(op="WRITE" if number % 2 else "QUERY", subject="x" * 3000))
+            await until(lambda: pipe.statistics().queued == 0)
+        pipe.stop()
+        return await slow.rest()
+
+
+async def test_what_a_slow_viewer_reads_adds_up_to_the_ledger_in_order() -> None:
+    pipe = Pipe(100, client_capacity=16, flush_interval=0)
+    viewer = Account()
+    viewer.read(b"".join(await read_late(pipe, "")))
+    account = pipe.statistics()
+    assert (account.emitted, account.dropped, account.broadcast) == (2200, 200, 2000)
+    assert viewer.missed == {"slow": account.missed, "overload": 200, "history": 0}
+    assert viewer.events == account.delivered == 2000 - account.missed
+    assert account.missed > 0
+
+
+async def test_what_a_slow_viewer_with_a_filter_reads_adds_up_to_the_ledger() -> None:
+    pipe = Pipe(100, client_capacity=16, flush_interval=0)
+    frames = await read_late(pipe, "?op=WRITE")
+    account = pipe.statistics()
+    slow = [frame for frame in frames if b'"reason":"slow"' in frame]
+    numbers = [sequence(frame) for frame in frames if frame.startswith(b"id: ")]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == account.delivered
+    assert sum(width(gap, "slow") for gap in slow) == account.missed > 0
+    assert account.delivered + account.missed == account.filtered == 1000
+    assert b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n' in frames
 
 
 async def test_overload_is_told_with_its_count_behind_what_was_waiting() -> None:

@@ -30,11 +30,14 @@ async def test_stream_has_exactly_these_headers() -> None:
         assert status == 200
         assert headers.keys() - {"date", "server"} == {
             "content-type", "cache-control", "x-accel-buffering", "transfer-encoding",
+            "x-content-type-options", "cross-origin-resource-policy",
         }  # fmt: skip
         assert headers["content-type"] == "text/event-stream"
         assert headers["cache-control"] == "no-cache, no-transform"
         assert headers["x-accel-buffering"] == "no"
         assert headers["transfer-encoding"] == "chunked"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
 async def test_first_chunk_comes_before_any_event() -> None:

@@ -17,8 +17,9 @@ from hypercorn.config import Config
 from quart_trio import QuartTrio
 from support import EVENTS, PREAMBLE, Connection, connect, make_app, sequence, until, watch
 
-from vizpipe_trio import Event, Pipe
-from vizpipe_trio.hypercorn import StreamGuard, serve
+from vizpipe_trio import Event, Pipe, _sockets
+from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, POLL_SECONDS, StreamGuard, serve
+from vizpipe_trio.testing import stalled_client
 
 GRACE = 0.3
 
@@ -87,8 +88,8 @@ async def read_all(viewer: Connection) -> None:
     assert await viewer.stream.receive_some() == b""
 
 
-async def stuck_socket(url: str, *, task_status: trio.TaskStatus[None]) -> None:
-    async with watch(url, receive_buffer=4096):
+async def stuck_socket(url: str, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114 - used here only
+    async with stalled_client(url + EVENTS):
         task_status.started()
         await trio.sleep_forever()
 
@@ -97,7 +98,7 @@ async def kill(process: trio.Process) -> None:  # noqa: ASYNC124 - Trio's interf
     process.kill()
 
 
-async def stopped_curl(url: str, *, task_status: trio.TaskStatus[None]) -> None:
+async def stopped_curl(url: str, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114 - as above
     command = ["curl", "--no-buffer", "--silent", url + EVENTS]
     async with trio.open_nursery() as nursery:
         curl: trio.Process = await nursery.start(
@@ -252,11 +253,38 @@ async def test_a_system_without_the_limit_is_told_of_at_the_start(monkeypatch: p
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"client_timeout": 0.5}, "client_timeout must be at least 1 second, not 0.5"),
-        ({"client_timeout": float("nan")}, "client_timeout must be at least 1 second, not nan"),
+        ({"client_timeout": 0.5}, "client_timeout must be 1 to 86400 seconds, not 0.5"),
+        ({"client_timeout": float("inf")}, "client_timeout must be 1 to 86400 seconds, not inf"),
+        ({"client_timeout": float("nan")}, "client_timeout must be 1 to 86400 seconds, not nan"),
         ({"graceful_timeout": -1}, "graceful_timeout must be 0 or more seconds, not -1"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused(limits: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StreamGuard(None, Pipe(), **limits)
+
+
+async def test_a_large_response_to_a_slow_client_is_not_cut() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 8_000_000})
+
+    end = trio.Event()
+    async with serving_alone(StreamGuard(app, Pipe()), end) as (address, _):
+        async with connect(address, receive_buffer=4096) as connection:
+            await connection.request("/")
+            await connection.head()
+            await trio.sleep(LAST_WORDS_SECONDS + 0.2)
+            assert len(await connection.chunk()) == 8_000_000
+            assert await connection.chunk() == b""
+        end.set()
+
+
+async def test_where_no_sockets_can_be_found_the_pipe_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sockets, "_open_files", list)
+    pipe, end = Pipe(), trio.Event()
+    async with serving(make_app(pipe), pipe, end) as address, viewers(address, 1):
+        await trio.sleep(3 * POLL_SECONDS)
+        assert pipe.emit(Event())
+        end.set()

@@ -398,7 +398,7 @@ async def test_other_tasks_get_their_turn_while_many_filters_are_tried(
         return False
 
     # As if each took 10 µs.
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", lambda: tried * 1e-5)
+    monkeypatch.setattr("vizpipe_trio._dispatcher.perf_counter", lambda: tried * 1e-5)
     async with open_pipe() as pipe:
         for _ in range(300):
             pipe.subscribe(partial(counting))
@@ -422,7 +422,7 @@ async def test_other_tasks_get_their_turn_while_many_events_are_encoded(
         looks += 1
         return looks * 1e-4
 
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", clock)
+    monkeypatch.setattr("vizpipe_trio._intake.perf_counter", clock)
     async with open_pipe(100, flush_interval=0) as pipe:
         for event in numbered(100):
             pipe.emit(event)
@@ -437,7 +437,8 @@ async def test_other_tasks_get_their_turn_while_many_events_are_encoded(
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No turn of the dispatcher ends early because the machine is slow."""
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", lambda: 0.0)
+    for module in ("_intake", "_dispatcher"):
+        monkeypatch.setattr(f"vizpipe_trio.{module}.perf_counter", lambda: 0.0)
 
 
 async def test_between_turns_the_host_has_the_thread_to_itself(
@@ -472,12 +473,56 @@ async def test_the_heartbeats_of_many_idle_clients_come_in_turns(
             woken_at.append(trio.current_time())
 
         for _ in range(30):
-            subscription = pipe.subscribe()
-            subscription.heartbeat_interval = 15
+            subscription = pipe.subscribe(heartbeat_interval=15)
             nursery.start_soon(read, subscription)
         start = trio.current_time()
     turns = [round((woken_at[first] - start) * 1000, 3) for first in (0, 10, 20)]
     assert turns == [15_000.1, 15_002.1, 15_004.1]
+
+
+async def test_a_heartbeat_does_not_wait_for_a_pipe_that_rests_between_rounds(
+    autojump_clock: MockClock,
+) -> None:
+    arrived: list[tuple[float, bytes]] = []
+    async with open_pipe(flush_interval=60) as pipe, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pipe.subscribe(heartbeat_interval=5) as subscription:
+                while True:
+                    received = await subscription.receive_bytes()
+                    arrived.append((round(trio.current_time() - start, 3), received[:4]))
+
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        pipe.emit(Event())
+        await trio.sleep(1)
+        pipe.emit(Event())
+        await trio.sleep(11)
+        nursery.cancel_scope.cancel()
+    assert arrived == [(0, b"id: "), (5, b": ke"), (10, b": ke")]
+
+
+async def test_clients_with_intervals_of_their_own_leave_nothing_behind() -> None:
+    async def read(subscription: Subscription) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await subscription.receive_bytes()
+
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        clients = [pipe.subscribe(heartbeat_interval=1000 + interval) for interval in range(99)]
+        for client in clients:
+            nursery.start_soon(read, client)
+        await wait_all_tasks_blocked()
+        assert len(pipe._dispatcher._heartbeats._silent) == 99
+        for client in clients:
+            client.close()
+        assert not pipe._dispatcher._heartbeats._silent
+
+
+@pytest.mark.parametrize("interval", [0, -1, math.nan])
+def test_an_interval_that_makes_no_sense_is_refused(interval: float) -> None:
+    with pytest.raises(ValueError, match="heartbeat_interval must be more than 0 seconds"):
+        Pipe().subscribe(heartbeat_interval=interval)
 
 
 async def test_the_pipe_rests_between_rounds_of_all_clients(
@@ -553,8 +598,8 @@ async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(
                 for event in numbered(100):
                     pipe.emit(event)
                 await trio.lowlevel.checkpoint()
-                subscription.abandon()
-            assert len(pipe._gaps) <= 2
+                subscription._abandon()
+            assert len(pipe._intake._gaps) <= 2
         statistics = pipe.statistics()
         assert statistics.dropped > 10_000
 
@@ -568,7 +613,7 @@ async def test_an_event_too_big_for_the_write_before_it_is_not_encoded_again_and
         encoded.append(event)
         return encode_event(event)
 
-    monkeypatch.setattr("vizpipe_trio._pipe.encode_event", encode)
+    monkeypatch.setattr("vizpipe_trio._intake.encode_event", encode)
     async with open_pipe(1, flush_interval=1) as pipe:
         with pipe.subscribe() as subscription:
             for length in (0, 20_000, 50_000):
@@ -621,7 +666,7 @@ async def test_what_is_dropped_after_the_stop_is_not_told_as_an_overload() -> No
                 await subscription.receive_bytes()
 
 
-async def test_what_was_taken_when_the_run_is_cancelled_is_still_handed_out(
+async def test_what_was_not_handed_out_when_the_run_is_cancelled_is_missed_and_told(
     autojump_clock: MockClock,
 ) -> None:
     pipe = Pipe(flush_interval=1000)
@@ -633,8 +678,71 @@ async def test_what_was_taken_when_the_run_is_cancelled_is_still_handed_out(
                 await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         statistics = pipe.statistics()
-        assert len(await numbers(subscription)) == subscription.offered == statistics.broadcast
+        assert subscription.offered == statistics.broadcast == subscription.queued + subscription.missed
+        assert subscription.missed > 0
         assert statistics.broadcast + statistics.queued == 6
+        received = await subscription.receive_bytes()
+        assert received.endswith(b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n')
+
+
+async def test_no_filter_runs_when_the_run_is_cancelled(autojump_clock: MockClock) -> None:
+    tried = 0
+
+    def wanted(event: Event) -> bool:
+        nonlocal tried
+        tried += 1
+        return True
+
+    pipe = Pipe(flush_interval=1000)
+    with pipe.subscribe(wanted):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            for event in numbered(6):
+                pipe.emit(event)
+                await wait_all_tasks_blocked()
+            before = tried
+            nursery.cancel_scope.cancel()
+        assert tried == before
+
+
+async def test_who_comes_back_is_told_what_was_dropped_between_two_runs(autojump_clock: MockClock) -> None:
+    pipe = Pipe()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event())
+            seen = (await subscription.receive_bytes()).partition(b"\n")[0].removeprefix(b"id: ").decode()
+        nursery.cancel_scope.cancel()
+    assert not any(pipe.emit(event) for event in numbered(5))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        pipe.emit(Event())
+        await trio.sleep(1)
+        first, second = (write for write in pipe.replay(seen) if write)
+        pipe.stop()
+    # It may have been told or not: they were dropped right behind the event that it saw last.
+    assert first == b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n'
+    assert second.partition(b"\n")[0].endswith(b"-2")
+
+
+def test_a_pipe_runs_as_well_in_a_second_run_of_trio_whose_clock_is_another_one() -> None:
+    pipe = Pipe()
+
+    async def life(start: float) -> float:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            with pipe.subscribe() as subscription:
+                for _ in range(2):
+                    pipe.emit(Event())
+                    await anext(subscription)
+                    await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        return trio.current_time() - start
+
+    for start in (100_000.0, 0.0, 50.0):
+        clock = MockClock(autojump_threshold=0)
+        clock.jump(start)
+        assert trio.run(life, start, clock=clock) == pytest.approx(2, abs=0.1)
 
 
 async def test_stop_from_a_thread_ends_who_waits_on_a_pipe_that_does_not_run() -> None:
@@ -688,7 +796,7 @@ async def test_events_do_not_wait_behind_others_that_take_long_to_refuse(
         looks += 1
         return looks * 0.0004
 
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", clock)
+    monkeypatch.setattr("vizpipe_trio._intake.perf_counter", clock)
     async with open_pipe() as pipe:
         with pipe.subscribe() as subscription:
             for _ in range(300):
@@ -743,7 +851,7 @@ async def test_a_ctrl_c_cannot_come_between_taking_an_event_and_counting_it(
         return encode_event(event)
 
     protected: list[bool] = []
-    monkeypatch.setattr("vizpipe_trio._pipe.encode_event", encode)
+    monkeypatch.setattr("vizpipe_trio._intake.encode_event", encode)
     async with open_pipe() as pipe:
         pipe.emit(Event())
     assert protected == [True]

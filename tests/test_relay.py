@@ -347,3 +347,17 @@ async def test_a_gap_before_what_a_slow_worker_can_still_read_is_told_by_its_siz
         run = a.pipe._log.run
         await valkey.add(v="1", r=run, s="6", d="0", n="1", e='[{"request_id":"a6"}]')
         assert await b.viewer.see("a6") == ["4 relay", "a6"]
+
+
+async def test_a_fault_in_the_pipe_costs_what_was_relayed_and_is_counted_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        with monkeypatch.context() as patch:
+            patch.delattr(b.pipe._log, "run")  # no ID can be made any more
+            a.emit("a1")
+            await until(lambda: b.relay.statistics().failed == 1)
+        a.emit("a2")
+        assert await b.viewer.see("a2") == ["None relay", "a2"]
+        now = b.relay.statistics()
+        assert (now.received, now.relayed, now.queued_in) == (2, 1, 0)

@@ -62,7 +62,7 @@ class Worker:
 
     def take(self) -> None:
         while self.junction.arrivals or self.pipe.statistics().queued:
-            self.pipe._take()  # for a millisecond at most, at a time
+            self.pipe._dispatcher._take()  # for a millisecond at most, at a time
 
     def connect(self) -> None:
         if self.epoch != self.stream.epoch:
@@ -117,10 +117,11 @@ class Viewer:
         self.was_told = False
 
     def look(self) -> None:
-        while self.worker.pipe._serve(0.0):
-            pass
-        while self.subscription.queued or not self.subscription.idle:
-            self.note(self.subscription.take_bytes())
+        dispatcher = self.worker.pipe._dispatcher
+        while dispatcher._hindmost() is not None:
+            dispatcher._serve(0.0, 0)
+        while self.subscription._queue:
+            self.note(self.subscription._take_bytes())
 
     def note(self, data: bytes) -> None:
         self.seen += re.findall(r'"request_id":"(\w+)"', data.decode())

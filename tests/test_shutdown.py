@@ -31,6 +31,7 @@ class Served(NamedTuple):
 async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
     """Run the server until it ends by itself, and no longer than the block."""
     log = bytearray()
+    workers = 2 if "--workers" in arguments else 1  # each says where it listens, with its process ID
     listening = trio.Event()
     url = ""
 
@@ -38,8 +39,9 @@ async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
         nonlocal url
         async for data in stream:
             log.extend(data)
-            if found := re.search(rb"Running on (http://127.0.0.1:\d+)", log):
-                url = found[1].decode()
+            found = dict(re.findall(rb"\[(\d+)\] \[INFO\] Running on (http://127.0.0.1:\d+)", log))
+            if len(found) == workers:
+                url = next(iter(found.values())).decode()
                 listening.set()
 
     async with trio.open_nursery() as nursery:
@@ -98,7 +100,7 @@ async def end_by_signal(
 ) -> tuple[Viewers, list[dict[str, Any]], float, float]:
     """Return the viewers, what the workers said, when the signal was sent, and how long the end took."""
     viewers = Viewers()
-    with trio.fail_after(60):
+    with trio.fail_after(50):
         async with (
             serving(arguments, grace) as served,
             AsyncExitStack() as stack,
@@ -112,7 +114,8 @@ async def end_by_signal(
             await viewers.all_read.wait()
             await trio.sleep(1 if stuck else 0)  # what the kernel holds for those is full by then
             began = trio.current_time()
-            served.process.send_signal(number)
+            # A terminal's Ctrl-C reaches the workers too, a supervisor's SIGTERM only the master.
+            (os.killpg if number == signal.SIGINT else os.kill)(served.process.pid, number)
             await served.process.wait()
             took = trio.current_time() - began
     return viewers, ends(bytes(served.log)), began, took

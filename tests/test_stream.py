@@ -1,5 +1,7 @@
 """The event stream as an iterator of writes."""
 
+from itertools import pairwise
+
 import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
@@ -137,7 +139,7 @@ async def test_a_long_replay_comes_in_bounded_writes() -> None:
 
 
 async def test_writes_are_bounded_and_carry_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vizpipe_trio._pipe.perf_counter", lambda: 0.0)  # no turn ends early
+    monkeypatch.setattr("vizpipe_trio._intake.perf_counter", lambda: 0.0)  # no turn ends early
     async with open_pipe(1000) as pipe:
         with EventStream(pipe) as stream:
             for _ in range(1000):
@@ -263,3 +265,27 @@ async def test_a_stream_must_be_entered() -> None:
     with pytest.raises(RuntimeError, match="enter the stream first"):
         await anext(EventStream(Pipe()))
     await trio.lowlevel.checkpoint()
+
+
+async def test_a_long_history_is_looked_through_step_by_step(autojump_clock: MockClock) -> None:
+    tried = 0
+
+    def wanted(event: Event) -> bool:
+        nonlocal tried
+        tried += 1
+        return event.result_count == 1999
+
+    async with open_pipe(2000, history=2000) as pipe:
+        for number in range(2000):
+            pipe.emit(Event(result_count=number))
+        await trio.sleep(1)
+        run = await run_of(pipe)
+        replayed = pipe.replay(f"{run}-0", wanted)
+        steps: list[int] = []
+        found: list[bytes] = []
+        for write in replayed:
+            steps.append(tried)
+            found += [write] if write else []
+    assert steps[0] == 0
+    assert max(after - before for before, after in pairwise(steps)) == 256
+    assert [ids(write) for write in found[1:]] == [["2000"]]

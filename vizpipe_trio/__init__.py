@@ -17,10 +17,11 @@
 is counted, has a reason, and is told to the viewer that missed something.
 """
 
-from ._batch import EventFilter
+from ._batch import EventFilter, Missed
 from ._entrance import DropMetric
 from ._event import Event, StageInfo
 from ._pipe import Pipe, PipeStatistics, open_pipe
+from ._record import Recording, Stage, current_recording
 from ._sse import marshal_sse
 from ._subscription import Subscription
 from ._version import __version__
@@ -29,11 +30,15 @@ __all__ = [
     "DropMetric",
     "Event",
     "EventFilter",
+    "Missed",
     "Pipe",
     "PipeStatistics",
+    "Recording",
+    "Stage",
     "StageInfo",
     "Subscription",
     "__version__",
+    "current_recording",
     "marshal_sse",
     "open_pipe",
 ]

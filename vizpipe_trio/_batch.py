@@ -7,7 +7,10 @@ once, when the first client writes it.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from ._event import Event
+from ._report import FaultReport
 from ._sse import MissedReason, missed_frame
 
 EventFilter = Callable[[Event], bool]
@@ -55,28 +58,40 @@ class Batch:
                 return self.part(0, index)
         return self
 
-    def only(self, wanted: Sequence[bool]) -> "Batch":
-        """Return the events for which ``wanted`` is true."""
-        if all(wanted):
+    def select(self, wanted: EventFilter | None, faults: FaultReport) -> "Batch":
+        """Return the events that a filter lets through: not those for which it raises."""
+        if wanted is None:
             return self
-        events = [event for event, want in zip(self.events, wanted, strict=True) if want]
-        frames = [frame for frame, want in zip(self.frames, wanted, strict=True) if want]
+        return self.only([_wants(wanted, event, faults) for event in self.events])
+
+    def only(self, chosen: Sequence[bool]) -> "Batch":
+        """Return the events for which ``chosen`` is true."""
+        if all(chosen):
+            return self
+        events = [event for event, want in zip(self.events, chosen, strict=True) if want]
+        frames = [frame for frame, want in zip(self.frames, chosen, strict=True) if want]
         return Batch(events, frames)
 
 
-class Missed:
+def _wants(wanted: EventFilter, event: Event, faults: FaultReport) -> bool:
+    try:
+        return bool(wanted(event))
+    except Exception as error:
+        faults.note("a filter raised, and its client did not get the event", error)
+        return False
+
+
+class Missed(msgspec.Struct, frozen=True, gc=False, rename={"count": "missed"}):
     """A gap: so many events are missing here. Immutable.
 
     Attributes:
-        reason: Why they were lost.
+        reason: Why they were lost: ``"slow"`` (this client), ``"overload"`` (the pipe's entrance was
+            full), ``"history"`` (this client came back too late) or ``"relay"`` (lost between workers).
         count: How many, or ``None`` where it cannot be known.
     """
 
-    __slots__ = ("count", "reason")
-
-    def __init__(self, reason: MissedReason, count: int | None) -> None:
-        self.reason: MissedReason = reason
-        self.count = count
+    reason: MissedReason
+    count: int | None
 
     def payload(self) -> bytes:
         """Return the frame that tells a client."""

@@ -9,21 +9,30 @@ from collections import deque
 
 from ._batch import NO_GAP, Batch, EventFilter, Gap, Missed
 from ._event import Event
+from ._histogram import Histogram
 from ._sse import MissedReason
 
-REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
+SMALLEST_WRITE = 256
+"""Bytes: up to here writes are not told apart by size."""
+
+_UNKNOWN = Missed("history", None)
+
+_REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
 """Why each part of a `Gap` was lost."""
 
 
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "missed")
+    __slots__ = ("delivered", "filtered", "history", "missed", "overload", "writes")
 
     def __init__(self) -> None:
         self.delivered: int = 0
         self.missed: int = 0
         self.filtered: int = 0
+        self.overload: int = 0
+        self.history: int = 0
+        self.writes: Histogram = Histogram(SMALLEST_WRITE, 12)
 
 
 class ClientQueue:
@@ -35,8 +44,8 @@ class ClientQueue:
     """
 
     __slots__ = (
-        "_capacity", "_gap", "_items", "_slow", "_taken_of_first", "_totals",
-        "delivered", "filter", "filtered", "missed", "offered", "queued",
+        "_capacity", "_gap", "_items", "_slow", "_taken_of_first",
+        "delivered", "filter", "filtered", "missed", "offered", "queued", "totals",
     )  # fmt: skip
 
     def __init__(self, capacity: int, wanted: EventFilter | None, totals: Totals) -> None:
@@ -47,7 +56,7 @@ class ClientQueue:
         self.filtered: int = 0
         self.queued: int = 0
         self._capacity = capacity
-        self._totals = totals
+        self.totals: Totals = totals
         self._items: deque[Missed | Batch] = deque()
         self._taken_of_first = 0
         # Lost behind everything that is queued, by reason.
@@ -68,7 +77,7 @@ class ClientQueue:
         count = len(batch)
         self.offered += offered
         self.filtered += offered - count
-        self._totals.filtered += offered - count
+        self.totals.filtered += offered - count
         accepted = min(count, self._capacity - self.queued)
         if accepted:
             self._close_gap()
@@ -79,7 +88,9 @@ class ClientQueue:
 
     def lose(self, gap: Gap) -> None:
         """Note what was lost for everybody behind the batch offered last."""
-        self._gap = Gap(_sum(self._gap.dropped, gap.dropped), _sum(self._gap.unrelayed, gap.unrelayed))
+        if gap != NO_GAP:
+            self._gap = Gap(_sum(self._gap.dropped, gap.dropped), _sum(self._gap.unrelayed, gap.unrelayed))
+            self.totals.overload += gap.dropped or 0
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""
@@ -120,6 +131,20 @@ class ClientQueue:
         self._miss(self.queued)
         self.queued = 0
 
+    def write_off(self, offered: int) -> None:
+        """Count as missed what of so many events was never queued, because offering them failed.
+
+        The client is told of a gap of unknown size, once for all that follow on each other:
+        what was dropped at the entrance may have been lost with it.
+        """
+        self.offered = offered
+        lost = offered - self.delivered - self.missed - self.filtered - self.queued
+        self.missed += lost
+        self.totals.missed += lost
+        self._close_gap()
+        if not self._items or self._items[-1] is not _UNKNOWN:
+            self._items.append(_UNKNOWN)
+
     def clear(self) -> None:
         """Let go of what is queued. The account keeps it as queued: never delivered."""
         self._items.clear()
@@ -134,25 +159,31 @@ class ClientQueue:
             self._taken_of_first = 0
         self.queued -= count
         self.delivered += count
-        self._totals.delivered += count
+        self.totals.delivered += count
 
     def _miss(self, count: int) -> None:
         self._slow += count
         self.missed += count
-        self._totals.missed += count
+        self.totals.missed += count
 
     def _close_gap(self) -> None:
         if self._slow:
             self._items.append(Missed("slow", self._slow))
-        for reason, count in zip(REASONS, self._gap, strict=True):
-            if count != 0:
-                # How many of the lost a filter would have let through is unknown.
-                self._items.append(Missed(reason, count if self.filter is None else None))
+        self._items += missed_in(self._gap, exact=self.filter is None)
         self._forget_gap()
 
     def _forget_gap(self) -> None:
         self._slow = 0
         self._gap = NO_GAP
+
+
+def missed_in(gap: Gap, *, exact: bool) -> list[Missed]:
+    """Return what tells of a gap. How many of the lost a filter would have let through is unknown."""
+    return [
+        Missed(reason, count if exact else None)
+        for reason, count in zip(_REASONS, gap, strict=True)
+        if count != 0
+    ]
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

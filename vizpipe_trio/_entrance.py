@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 from ._event import Event
+from ._report import FaultReport
 
 DEFAULT_CAPACITY = 1000
 
@@ -55,23 +56,18 @@ class Entrance:
     Args:
         capacity: How many events may wait; 0 or less means 1000.
         metric: Told of each event that is dropped.
-        fault: Told what ``metric.inc()`` raised.
+        faults: Told what went wrong, since who emits must not be.
 
     Attributes:
         capacity: How many events may wait.
         waiting: The events that wait, oldest first. Its task takes them from the left.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        metric: DropMetric | None,
-        fault: Callable[[str, Exception], None],
-    ) -> None:
+    def __init__(self, capacity: int, metric: DropMetric | None, faults: FaultReport) -> None:
         self.capacity = capacity if capacity > 0 else DEFAULT_CAPACITY
         self.waiting: deque[Event] = deque()
         self._metric = metric
-        self._fault = fault
+        self._faults = faults
         self._lock = RLock()
         self._closed = False  # for good
         self._left = False  # by its task, which may come back
@@ -84,6 +80,7 @@ class Entrance:
         self._emitted = self._emitted_elsewhere = 0
         self._overflowed = self._overflowed_elsewhere = 0
         self._refused = 0
+        self._refused_meanwhile = 0  # so far, between two tasks that attended to it
 
     def emit(self, event: Event) -> bool:
         """Queue an event, or count it as dropped. Never blocks or raises, any thread.
@@ -91,40 +88,55 @@ class Entrance:
         Call it under KI protection, so that no Ctrl-C comes between event and count.
         """
         waiting = self.waiting
-        if get_ident() == self._thread:
-            self._emitted += 1
-            level = len(waiting)
-            if level < self._alarm:
-                waiting.append(event)
-                return True
-            if level < self.capacity:
-                waiting.append(event)
-                if _is_call_by_a_task(other_than=self._sleeper):
-                    self._alarm = self.capacity
-                    self._wake()
-                else:
-                    self.rouse()
-                return True
-            self._overflowed += 1
-        else:
-            with self._lock:
-                self._emitted_elsewhere += 1
+        try:
+            if get_ident() == self._thread:
+                self._emitted += 1
                 level = len(waiting)
-                if level < self._room:
-                    # First the event, then the look at the alarm. rest() does it the other way
-                    # round, so one of the two always sees the other.
+                if level < self._alarm:
                     waiting.append(event)
-                    if level < self._alarm or self.rouse():
+                    return True
+                if level >= self.capacity:
+                    self._overflowed += 1
+                else:
+                    waiting.append(event)
+                    if self._ring():
                         return True
                     waiting.pop()
                     self._refused += 1
-                elif self.closed:
-                    self._refused += 1
-                else:
-                    self._overflowed_elsewhere += 1
+            else:
+                with self._lock:
+                    self._emitted_elsewhere += 1
+                    level = len(waiting)
+                    if level < self._room:
+                        # First the event, then the look at the alarm. rest() does it the other
+                        # way round, so one of the two always sees the other.
+                        waiting.append(event)
+                        if level < self._alarm or self.rouse():
+                            return True
+                        waiting.pop()
+                        self._refused += 1
+                    elif self.closed:
+                        self._refused += 1
+                    else:
+                        self._overflowed_elsewhere += 1
+        except MemoryError as error:  # from append(): all else looks after itself
+            with self._lock:
+                self._overflowed_elsewhere += 1  # which viewers are told of
+            self._faults.note("there was no memory to queue an event", error)
         if self._metric is not None:
             self._tell(self._metric)
         return False
+
+    def _ring(self) -> bool:
+        """Have the task's rest ended by who emits in its thread; say whether Trio is still there."""
+        try:
+            if _is_call_by_a_task(other_than=self._sleeper):
+                self._alarm = self.capacity
+                self._wake()
+                return True
+        except Exception as error:
+            self._faults.note_own("the pipe could not see who emits", error)
+        return self.rouse()
 
     def rouse(self) -> bool:
         """Have the task's rest ended; say whether Trio is still there to do it. Any thread."""
@@ -134,13 +146,16 @@ class Entrance:
                 self._token.run_sync_soon(self._wake, idempotent=True)
         except trio.RunFinishedError:
             return False  # Trio crashed, and attend() was never unwound
+        except Exception as error:
+            self._alarm = 0  # the next one tries again
+            self._faults.note_own("the pipe could not be woken", error)
         return True
 
     def _tell(self, metric: DropMetric) -> None:
         try:
             metric.inc()
         except Exception as error:
-            self._fault("metric.inc() raised", error)
+            self._faults.note("metric.inc() raised", error)
 
     def counts(self) -> Counts:
         """Return the account so far."""
@@ -156,6 +171,11 @@ class Entrance:
     def overflowed(self) -> int:
         """Events dropped so far because it was full."""
         return self._overflowed + self._overflowed_elsewhere
+
+    @property
+    def dropped(self) -> int:
+        """Events dropped so far of which clients are to be told: not those after the end."""
+        return self.overflowed + self._refused_meanwhile
 
     @property
     def closed(self) -> bool:
@@ -187,7 +207,9 @@ class Entrance:
         """
         with self._lock:
             self._left = False
-            self._room = 0 if self._closed else self.capacity
+            if not self._closed:
+                self._room = self.capacity
+                self._refused_meanwhile = self._refused
             self._token = trio.lowlevel.current_trio_token()
             self._thread = None if self._closed else get_ident()
         try:
@@ -203,11 +225,14 @@ class Entrance:
 
         A checkpoint. For the task that attends to it.
         """
+        # In this order: who emits in the middle of this, from a finalizer or a signal handler,
+        # sees that there is somebody to be woken.
+        self._sleeper.append(trio.lowlevel.current_task())
         self._alarm = alarm
         if len(self.waiting) > alarm or self._closed or seconds <= 0:
+            self._sleeper.clear()
             await trio.lowlevel.checkpoint()
         else:
-            self._sleeper.append(trio.lowlevel.current_task())
             with trio.move_on_after(seconds):
                 await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
         self._alarm = self.capacity

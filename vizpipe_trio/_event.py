@@ -11,6 +11,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+MAX_INTEGER = 2**53 - 1
+"""As far from zero as an integer may be: a browser, whose numbers are floats, would change larger ones."""
+
+Integer = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -26,7 +31,7 @@ class StageInfo(msgspec.Struct, frozen=True, gc=False):  # it holds scalars only
         hit: Whether this stage answered the request.
     """
 
-    stage: int
+    stage: Integer
     name: str
     ms: float = 0.0
     hit: bool = False
@@ -37,8 +42,10 @@ class Event(msgspec.Struct, frozen=True, rename={"timestamp": "ts"}):
 
     Every field has a default. A value of the wrong type or kind (a naive
     timestamp, an ``op`` that is none of the two, NaN, a lone surrogate, a label
-    that is no string) is not refused here: the pipe counts such an event as
-    *invalid* when it encodes it, and :func:`marshal_sse` raises ``ValueError``.
+    that is no string, an integer beyond 2**53) and an event of more than 60 KiB
+    or 1,000 labels are not refused here: the pipe counts such an event as
+    *invalid* when it encodes it, and :func:`marshal_sse` raises ``ValueError``. An event that is
+    encoded comes out of a client's parser equal to what went in.
 
     Attributes:
         timestamp: When the request was made, as an aware datetime. The current
@@ -63,6 +70,6 @@ class Event(msgspec.Struct, frozen=True, rename={"timestamp": "ts"}):
     actor_type: Literal["user", "agent", "system"] = "user"
     status: Literal["ALLOWED", "FILTERED", "DENIED"] = "ALLOWED"
     labels: Sequence[str] = ()
-    result_count: int = 0
+    result_count: Integer = 0
     total_ms: float = 0.0
     stages: Sequence[StageInfo] | None = None

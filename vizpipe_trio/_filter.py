@@ -6,18 +6,14 @@ from typing import get_args, get_type_hints
 import msgspec
 
 from ._event import Event
+from ._request import RequestError
 
 
-class FilterError(ValueError):
-    """A filter that does not exist.
-
-    Attributes:
-        allowed: What may stand in the place of what was given.
-    """
+class FilterError(RequestError):
+    """A filter that does not exist."""
 
     def __init__(self, message: str, allowed: Iterable[str]) -> None:
-        super().__init__(message)
-        self.allowed = sorted(allowed)
+        super().__init__(400, message, allowed=allowed)
 
 
 _hints = get_type_hints(Event)

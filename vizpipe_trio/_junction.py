@@ -69,6 +69,7 @@ class Junction:
         arrivals: What was received and waits for the pipe, in order.
         waiting: Events among the arrivals.
         relayed: Events that the pipe took.
+        failed: Events that it could not take, for a fault of its own.
         ended: Set when the pipe has ended.
     """
 
@@ -77,6 +78,7 @@ class Junction:
         self.arrivals: deque[Arrival | Epoch] = deque()
         self.waiting = 0
         self.relayed = 0
+        self.failed = 0
         self.ended = trio.Event()
         self._has_ended = False
         self._inlet_capacity = inlet_capacity
@@ -104,6 +106,14 @@ class Junction:
         else:
             self.arrivals.popleft()
             self._room.set()
+
+    def give_up(self) -> None:
+        """Let go of the first arrival, which cannot be taken; for the pipe."""
+        arrival = self.arrivals.popleft()
+        if isinstance(arrival, Arrival):
+            self.waiting -= len(arrival.events)
+            self.failed += len(arrival.events)
+        self._room.set()
 
     def end(self) -> None:
         """Let the relay send what waits, and return. Any thread; for the pipe."""

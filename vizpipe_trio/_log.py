@@ -64,7 +64,7 @@ class Log:
         run = token_hex(4)
         self.run: bytes = run.encode("ascii")
         self.trail = Trail(self.run)
-        self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})(?:\.[0-9a-f.~-]{{1,400}})?", re.ASCII)
+        self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})", re.ASCII)
         self._start = 0  # events that are no longer held
         self._offered = 0  # events that all clients were offered
         self._events: list[Event] = []
@@ -92,14 +92,17 @@ class Log:
 
     def extend_relayed(self, batch: Batch, run: bytes, first: int, spot: Spot) -> None:
         """Append another worker's events whose frames carry the next IDs; see `Trail.add`."""
-        self.trail.add(self.head.events, len(batch), run, first, spot)
+        position = self.head.events
         self._append(batch)
+        self.trail.add(position, len(batch), run, first, spot)
 
     def _append(self, batch: Batch) -> None:
-        self.head = self.head._replace(events=self.head.events + len(batch))
-        self.pending += sum(map(len, batch.frames))
+        size = sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
+        # Last, so that what could not be appended was never there.
+        self.pending += size
+        self.head = self.head._replace(events=self.head.events + len(batch))
 
     def add_gap(self, dropped: int, unrelayed: int | None = 0) -> None:
         """Note that so many events were lost behind the last one; see `Gap`."""
@@ -177,10 +180,11 @@ class Log:
         been seen under such an ID, so that client is given all of it. An ID of another worker
         is compared with what that worker has of this one, and this one of it.
         """
-        match = self._id_pattern.fullmatch(last_event_id)
-        elsewhere = () if match else self.seen_elsewhere(last_event_id)
-        if elsewhere:
-            return self._resume_elsewhere(elsewhere)
+        seen_by_all = parse_seen(last_event_id) if self.is_shared else ()
+        if seen_by_all and seen_by_all[0].run != self.run:
+            return self._resume_elsewhere(seen_by_all)
+        own_id = last_event_id.partition(".")[0] if seen_by_all else last_event_id
+        match = self._id_pattern.fullmatch(own_id)
         seen = int(match[1]) if match else -1
         oldest = max(self.head.events - self._keep, self._start)
         begin = max(seen, oldest) if seen <= self.head.events else oldest

@@ -4,55 +4,30 @@ Two laws stand above everything here. The pipe never blocks the host's hot path,
 neither by waiting nor by hogging the thread that all of Trio's tasks share. And it
 may lose events, but every loss is counted and told.
 
-    emit, any thread ──▶ Entrance ──▶ Pipe.run ──▶ one ClientQueue per Subscription
+    emit, any thread ──▶ Entrance ──▶ Intake ──▶ Log ──▶ Dispatcher ──▶ one ClientQueue per Subscription
 """
 
 import logging
 import math
-import sys
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain, islice
-from time import perf_counter
-from typing import NamedTuple
+from typing import Literal
 
 import msgspec
 import trio
 
-from ._batch import Batch, EventFilter, Missed
+from ._batch import EventFilter
 from ._client import ClientQueue, Totals
+from ._dispatcher import Dispatcher
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
-from ._junction import Epoch, Junction
-from ._log import Log, Place
+from ._intake import Intake
+from ._junction import Junction
+from ._log import Log
+from ._record import Recording
+from ._replay import replay
 from ._report import FaultReport
-from ._sse import MAX_BURST, MAX_WRITE, encode_event, event_frame
-from ._subscription import Parcel, Subscription
-from ._trail import Seen
-
-CLIENTS_A_TURN = 10
-"""Clients that are woken before the host's other tasks get their turn. Each costs the
-thread one write, about 80 µs under Hypercorn, so a turn is a little under 1 ms."""
-
-TURN_SECONDS = 0.001
-"""How long the dispatcher itself may hold the thread, to encode events or to put them
-through filters, before the host's other tasks get their turn."""
-
-PASSES_A_WRITE = 3
-"""Times that Trio runs a client's task until its write is done, under Hypercorn: how
-long they take is what a turn costs."""
-
-SHARE = 1 / 2
-"""The share of the thread's time that turns take while events can still gather. The
-rest is the host's."""
-
-LONGEST_REST = 0.01
-"""Seconds of rest after a turn at most: a host that is busy makes turns look expensive."""
-
-BUSY_SECONDS = 0.1
-"""How long there must have been more to write than small writes can carry before they grow. A
-single burst is over by then."""
+from ._subscription import Subscription
 
 LOG_INTERVAL = 10.0
 """Seconds between two reports of faults."""
@@ -75,6 +50,18 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         delivered: Events taken by clients, summed over all.
         missed: Events lost by clients that were too slow, summed over all.
         filtered: Events that clients had not asked for, summed over all.
+        refused: Those of the dropped that came when the pipe had ended.
+        missed_overload: Events dropped while a client was there, summed over all clients.
+        missed_history: Events that the history no longer held for clients that came back, summed over
+            all, as far as it is known.
+        written_bytes: The bytes that clients took as writes of an event stream, comments and what was
+            replayed left out.
+        write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
+            to 262,144; the last are larger.
+        round_seconds: The time of all rounds: from when events are taken from the entrance until every
+            client was offered them.
+        round_times: How many rounds there were, by time: of at most 1 ms, 2 ms, 4 ms, and so on to
+            4,096 ms; the last took longer.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
     """
@@ -89,15 +76,15 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     missed: int
     filtered: int
+    refused: int
+    missed_overload: int
+    missed_history: int
+    written_bytes: float
+    write_sizes: tuple[int, ...]
+    round_seconds: float
+    round_times: tuple[int, ...]
     running: bool
     stopped: bool
-
-
-class Served(NamedTuple):
-    """What a client was offered, and when, by Trio's clock."""
-
-    place: Place
-    at: float
 
 
 class Pipe:
@@ -142,25 +129,13 @@ class Pipe:
             raise ValueError(f"flush_interval must be 0 or more seconds, not {flush_interval}")
         logger = logger or logging.getLogger("vizpipe_trio")
         self._faults = FaultReport(logger, trio.current_time, LOG_INTERVAL)
-        self._entrance = Entrance(capacity, metric, self._faults.note)
+        self._entrance = Entrance(capacity, metric, self._faults)
         self._log = Log(history)
+        self._intake = Intake(self._entrance, self._log, self._faults)
+        self._dispatcher = Dispatcher(self._entrance, self._log, self._intake, self._faults, flush_interval)
         self._client_capacity = client_capacity
-        self._flush_interval = flush_interval
-        # In the order in which they were served last, so the hindmost first.
-        self._clients: OrderedDict[Subscription, Served] = OrderedDict()
         self._open = 0
-        # By interval, since when each client waits: those that have been silent for longest first.
-        self._silent: dict[float, OrderedDict[Subscription, float]] = {}
-        self._round_ended = -math.inf
-        self._max_write = MAX_WRITE
         self._totals = Totals()
-        self._invalid = 0
-        self._broadcast = 0
-        # Drops that are not in the log yet: how many events are to be taken from the
-        # entrance before them, and how many they are.
-        self._gaps: deque[tuple[int, int]] = deque()
-        self._drops_noted = 0
-        self._junction: Junction | None = None
 
     @trio.lowlevel.enable_ki_protection
     def emit(self, event: Event) -> bool:
@@ -175,10 +150,41 @@ class Pipe:
         """
         return self._entrance.emit(event)
 
+    def record(
+        self,
+        op: Literal["WRITE", "QUERY"] = "QUERY",
+        *,
+        request_id: str = "",
+        source: str = "",
+        subject: str = "",
+        actor_type: Literal["user", "agent", "system"] = "user",
+        labels: Sequence[str] = (),
+        stages: Sequence[str] = (),
+    ) -> Recording:
+        """Return a recording of one request: ``with pipe.record("QUERY", subject=query) as request``.
+
+        Leaving the block emits one event: with the stages that were timed by ``with
+        request.stage("cache") as stage``, and the time of the whole as ``total_ms``. It is emitted
+        as by `emit`, so nothing blocks and no thread is refused. As a decorator it records every
+        call of a function.
+
+        Args:
+            op: What is asked for.
+            request_id: The request's identity in the host's own logs.
+            source: The part of the system that reports.
+            subject: What it is about.
+            actor_type: Who asks.
+            labels: Labels of the request.
+            stages: The stages that a request may go through, in order. Those that it does not
+                need are in its event all the same, with 0 ms.
+        """
+        return Recording(self.emit, op, request_id, source, subject, actor_type, labels, stages)
+
     def subscribe(
         self,
         filter: EventFilter | None = None,  # noqa: A002 - the field's word
         *,
+        heartbeat_interval: float = math.inf,
         last_event_id: str = "",
     ) -> Subscription:
         """Register a client, at once; no checkpoint.
@@ -189,36 +195,37 @@ class Pipe:
         Args:
             filter: Says of an event whether this client wants it. Must be quick. An event
                 for which it raises is filtered out, and that is logged.
+            heartbeat_interval: Seconds of silence, more than 0, after which
+                `Subscription.receive_bytes` returns a comment. None by default.
             last_event_id: The ID that a client saw last. It matters with a relay (see
                 `vizpipe_trio.redis`): a client that comes from another worker may be ahead
                 of this one, and is not given again what it saw there.
+
+        Raises:
+            ValueError: The interval is not more than 0.
         """
+        if not heartbeat_interval > 0:
+            raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
         queue = ClientQueue(self._client_capacity, filter, self._totals)
-        subscription = Subscription(queue, self._forget, self._fell_silent)
+        subscription = Subscription(queue, heartbeat_interval, self._forget, self._fell_silent)
         self._open += 1
         if self._entrance.closed:
             subscription._end()
-            return subscription
-        subscription._seen = self._log.seen_elsewhere(last_event_id)
-        self._clients[subscription] = Served(self._log.head, self._round_ended)
+        else:
+            subscription._seen = self._log.seen_elsewhere(last_event_id)
+            self._dispatcher.add(subscription)
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
         self._open -= 1
-        self._clients.pop(subscription, None)
-        for silent in self._silent.values():
-            silent.pop(subscription, None)
+        self._dispatcher.forget(subscription)
 
     def _fell_silent(self, subscription: Subscription) -> bool:
         """Note that a client waits from now on; say whether it will be woken for its heartbeat."""
         if not self._entrance.attended:
             return False
         if subscription.heartbeat_interval < math.inf:
-            silent = self._silent.setdefault(subscription.heartbeat_interval, OrderedDict())
-            if not silent:
-                self._entrance.rouse()  # it may mean to rest for longer
-            silent[subscription] = trio.current_time()
-            silent.move_to_end(subscription)
+            self._dispatcher.fell_silent(subscription)
         return True
 
     def replay(self, last_event_id: str, filter: EventFilter | None = None) -> Iterator[bytes]:  # noqa: A002
@@ -233,31 +240,14 @@ class Pipe:
             filter: As for `subscribe`.
 
         Returns:
-            Frames of an event stream, one write at a time. What they are is settled now, but
-            each is put together when it is asked for. Events that are no
-            longer held come first, as a ``missed`` event; its count is null where it
+            Frames of an event stream, one write at a time, of which some are empty. What they
+            are is settled now, but each is put together when it is asked for. Events that are
+            no longer held come first, as a ``missed`` event; its count is null where it
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
-        seen = self._log.seen_elsewhere(last_event_id)
-        lost, place = self._log.resume(last_event_id)
-        first: list[Missed] = []
-        if lost is not None:
-            first.append(lost if filter is None else Missed("history", None))
-        stretches = self._log.since(place, seen, replay=True)
-        if lost is None and stretches and not stretches[0].batch:
-            # Lost right behind the last event that it saw: it may have been told or not.
-            gap = stretches.pop(0).gap
-            first += [Missed("overload", None)] * (gap.dropped != 0)
-            first += [Missed("relay", None)] * (gap.unrelayed != 0)
-        # Not a client's account: what is replayed was broadcast before this client came.
-        queue = ClientQueue(sys.maxsize, filter, Totals())
-        for batch, gap in stretches:
-            wanted = self._select(batch, filter)
-            queue.offer(len(wanted), wanted)
-            # What another worker lost, or this one, need not be the same.
-            queue.lose(gap.uncounted() if seen else gap)
-        replayed = iter(lambda: b"".join(queue.take(MAX_WRITE)), b"")
-        return chain((missed.payload() for missed in first), replayed)
+        lost, _ = self._log.resume(last_event_id)
+        self._totals.history += (lost and lost.count) or 0
+        return replay(self._log, last_event_id, filter, self._faults)
 
     def stop(self) -> None:
         """End the pipe, for good: from now on events are dropped. No checkpoint.
@@ -268,8 +258,7 @@ class Pipe:
         self._entrance.close()
         if not self._entrance.attended:
             self._end_relay()
-            for client in list(self._clients):
-                client._end_soon()  # there may never be a run to do it
+            self._dispatcher.end_soon()  # there may never be a run to do it
 
     def statistics(self) -> PipeStatistics:
         """Return a snapshot of the account; no checkpoint.
@@ -281,14 +270,21 @@ class Pipe:
         return PipeStatistics(
             emitted=emitted,
             dropped=overflowed + refused,
-            invalid=self._invalid,
-            broadcast=self._broadcast,
+            invalid=self._intake.invalid,
+            broadcast=self._intake.broadcast,
             queued=queued,
             capacity=self._entrance.capacity,
             clients=self._open,
             delivered=self._totals.delivered,
             missed=self._totals.missed,
             filtered=self._totals.filtered,
+            refused=refused,
+            missed_overload=self._totals.overload,
+            missed_history=self._totals.history,
+            written_bytes=self._totals.writes.total,
+            write_sizes=tuple(self._totals.writes.counts),
+            round_seconds=self._dispatcher.rounds.total,
+            round_times=tuple(self._dispatcher.rounds.counts),
             running=self._entrance.attended,
             stopped=self._entrance.closed,
         )
@@ -298,8 +294,10 @@ class Pipe:
         """Hand out events until `stop`: the dispatcher. Start it in a nursery of yours.
 
         After `stop` it hands out what is queued, ends every subscription, and returns.
-        Cancelling it ends them at once; what was queued stays, and what is emitted is
-        dropped, until the pipe is run again.
+        Cancelling it ends them at once, and they miss what they were not handed yet; what
+        waits at the entrance stays, and what is emitted is dropped, until the pipe is run
+        again. No fault in here ends it, and with it your nursery: it is logged, what was
+        lost is counted, and the run goes on.
 
         Raises:
             RuntimeError: The pipe is already running.
@@ -308,176 +306,12 @@ class Pipe:
             raise RuntimeError("this pipe is already running: start run() once")
         try:
             with self._entrance.attend():
+                self._intake.note_drops()
                 task_status.started()
-                await self._dispatch()
+                await self._dispatcher.run()
             self._end_relay()
         finally:
-            try:
-                while self._serve(trio.current_time()):
-                    pass
-            finally:
-                for client in self._clients:
-                    client._end()
-                self._clients.clear()
-                self._silent.clear()
-                self._faults.close()
-
-    async def _dispatch(self) -> None:
-        """Serve the clients in rounds, the hindmost first, some a turn."""
-        entrance = self._entrance
-        half_full = entrance.capacity // 2
-        round_began = resume_at = -math.inf
-        busy_since = trio.current_time()
-        while not entrance.closed or entrance.waiting or self._hindmost() is not None:
-            if self._hindmost() is None and not entrance.waiting and not self._has_arrivals:
-                await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), self._heartbeat_in()))
-            self._take()
-            # A write costs far more than an event in it. As long as the next one would not
-            # be half full, let events gather (but not so many that the entrance overflows),
-            # and let the host have its share of the time.
-            now = trio.current_time()
-            hindmost = self._hindmost()
-            new_round = hindmost is None or hindmost[1].at >= round_began
-            pause = 0.0
-            pressed = (
-                entrance.closed
-                or len(entrance.waiting) > half_full
-                or self._log.pending > self._max_write / 2
-            )
-            if not pressed:
-                pause = max(resume_at, self._round_ended + self._flush_interval if new_round else now) - now
-            if pause > 0 or (hindmost is None and self._heartbeat_in() > 0):
-                await entrance.rest(alarm=half_full, seconds=pause)
-                continue
-            if new_round:
-                round_began = now
-                rested = now - self._round_ended > self._flush_interval + BUSY_SECONDS
-                if rested or self._log.pending <= MAX_WRITE / 2:
-                    busy_since = now
-                self._max_write = MAX_BURST if now - busy_since > BUSY_SECONDS else MAX_WRITE
-            brings_events = self._log.pending > 0
-            self._serve(now)
-            for _ in range(PASSES_A_WRITE):
-                await trio.lowlevel.checkpoint()
-            ended = trio.current_time()
-            if brings_events:
-                self._round_ended = ended  # unless there are more turns to it
-            resume_at = ended + min((ended - now) * (1 / SHARE - 1), LONGEST_REST)
-
-    def _serve(self, now: float) -> bool:
-        """Offer some clients what is new for them; return False when there is nothing."""
-        served = Served(self._log.head, now)
-        parcels: dict[tuple[Place, object, Seen], Parcel] = {}
-        woken = self._send_heartbeats(now)
-        until = perf_counter() + TURN_SECONDS
-        hindmost = self._hindmost()
-        while hindmost is not None:
-            client, (place, _) = hindmost
-            key = place, client._filter_key, client._seen
-            if key not in parcels:
-                parcels[key] = [
-                    (len(batch), self._select(batch, client.filter), gap)
-                    for batch, gap in self._log.since(place, client._seen)
-                ]
-            # Before it is woken, and only if its own filter has not just closed it.
-            if client in self._clients:
-                self._clients[client] = served
-                self._clients.move_to_end(client)
-                woken += client._deliver(parcels[key], self._max_write)
-                if client._seen:
-                    client._seen = self._log.not_passed(client._seen)
-            if woken >= CLIENTS_A_TURN or perf_counter() > until:
-                return True
-            hindmost = self._hindmost()
-        return woken > 0
-
-    def _hindmost(self) -> tuple[Subscription, Served] | None:
-        """Return the client that was served longest ago, if there is anything new for it."""
-        for client, served in self._clients.items():
-            return None if served.place == self._log.head else (client, served)
-        return None
-
-    def _send_heartbeats(self, now: float) -> int:
-        """Wake some of the clients that have been silent for long; return how many."""
-        woken = 0
-        for interval, silent in self._silent.items():
-            for client, since in list(islice(silent.items(), CLIENTS_A_TURN)):
-                if since + interval > now or woken == CLIENTS_A_TURN:
-                    break
-                silent[client] = now
-                silent.move_to_end(client)
-                woken += client._wake()
-        return woken
-
-    def _heartbeat_in(self) -> float:
-        """Return in how many seconds a heartbeat is due, or infinity."""
-        now = trio.current_time()
-        due_at = (
-            since + interval
-            for interval, silent in self._silent.items()
-            for since in islice(silent.values(), 1)
-        )
-        return min(due_at, default=math.inf) - now
-
-    def _take(self) -> None:
-        """Take events from the entrance, up to one write for the hindmost client."""
-        hindmost = self._hindmost()
-        self._log.settle(hindmost[1].place if hindmost else self._log.head)
-        # In this order: what is dropped in between, by a thread, is behind what waits then.
-        overflowed = self._entrance.overflowed
-        end = self._taken + len(self._entrance.waiting)
-        if overflowed > self._drops_noted:
-            # Events are dropped while the entrance is full, so behind all that waits now.
-            self._gaps.append((end, overflowed - self._drops_noted))
-            self._drops_noted = overflowed
-        until = perf_counter() + TURN_SECONDS
-        while True:
-            due = self._gaps[0][0] if self._gaps else end
-            if due > self._taken:
-                room = self._max_write - self._log.pending
-                self._log.extend(self._encode(due - self._taken, room, until))
-            if self._taken < due or not self._gaps:
-                break
-            dropped = self._gaps.popleft()[1]
-            self._log.add_gap(dropped)
-            if self._junction is not None:
-                self._junction.drop(dropped)
-        if self._junction is not None:
-            self._take_arrivals(self._junction, perf_counter() + TURN_SECONDS / 2)
-        self._faults.flush()
-
-    def _take_arrivals(self, junction: Junction, until: float) -> None:
-        """Take what a relay brought, as far as there is room behind the pipe's own events."""
-        trail = self._log.trail
-        while junction.arrivals and perf_counter() < until:
-            arrival = junction.arrivals[0]
-            if isinstance(arrival, Epoch):
-                trail.begin(arrival.name, arrival.floor, self._log.head.events)
-                junction.arrivals.popleft()
-                continue
-            if arrival.dropped or arrival.lost != 0:
-                self._log.add_gap(arrival.dropped, arrival.lost)
-            room = self._max_write - self._log.pending
-            frames: list[bytes] = []
-            for event_id, data in zip(self._log.relayed_ids(arrival.spot), arrival.data, strict=False):
-                frame = event_frame(event_id, data)
-                room -= len(frame)
-                if room < 0:
-                    break
-                frames.append(frame)
-            if frames:
-                batch = Batch(arrival.events[: len(frames)], frames)
-                self._log.extend_relayed(batch, arrival.run, arrival.first, arrival.spot)
-            junction.took(arrival, len(frames))
-            if len(frames) < len(arrival.data):
-                break
-            if arrival.echoed:
-                trail.echo(arrival.first, arrival.echoed, arrival.spot)
-            trail.read_to(arrival.until)
-
-    @property
-    def _has_arrivals(self) -> bool:
-        return self._junction is not None and bool(self._junction.arrivals)
+            self._dispatcher.wind_up()
 
     def _join(self, capacity: int) -> Junction:
         """Join a relay to this pipe, for good; for the relay.
@@ -485,63 +319,17 @@ class Pipe:
         Args:
             capacity: How many of the pipe's events may wait to be sent.
         """
-        if self._junction is not None:
+        if self._intake.junction is not None:
             raise RuntimeError("this pipe has a relay already")
-        if self._taken or self._entrance.attended:
+        if self._log.head.events or self._entrance.attended:
             raise RuntimeError("join the relay before the pipe runs")
-        self._junction = Junction(capacity, self._client_capacity, self._entrance.rouse)
+        self._intake.junction = Junction(capacity, self._client_capacity, self._entrance.rouse)
         self._log.is_shared = True
-        return self._junction
+        return self._intake.junction
 
     def _end_relay(self) -> None:
-        if self._junction is not None:
-            self._junction.end()
-
-    @property
-    def _taken(self) -> int:
-        """Events taken from the entrance so far."""
-        return self._invalid + self._broadcast
-
-    def _encode(self, most: int, room: int, until: float) -> Batch:
-        """Take so many events at most from the entrance, so many bytes of frames, for so long."""
-        waiting = self._entrance.waiting
-        events: list[Event] = []
-        frames: list[bytes] = []
-        to_relay: list[bytes] = []
-        for _ in range(most):
-            if perf_counter() > until:
-                break
-            event = waiting[0]
-            try:
-                data = encode_event(event)
-            except ValueError as error:
-                self._invalid += 1
-                self._faults.note("an event was left out as invalid", error)
-            else:
-                frame = event_frame(self._log.event_id(len(events) + 1), data)
-                room -= len(frame)
-                if room < 0:
-                    break
-                events.append(event)
-                frames.append(frame)
-                if self._junction is not None:
-                    to_relay.append(data)
-            waiting.popleft()
-        self._broadcast += len(events)
-        if self._junction is not None and to_relay:
-            self._junction.offer(to_relay)
-        return Batch(events, frames)
-
-    def _select(self, batch: Batch, wanted: EventFilter | None) -> Batch:
-        """Return what a filter lets through."""
-        return batch if wanted is None else batch.only([self._wants(event, wanted) for event in batch.events])
-
-    def _wants(self, event: Event, wanted: EventFilter) -> bool:
-        try:
-            return bool(wanted(event))
-        except Exception as error:
-            self._faults.note("a filter raised, and its client did not get the event", error)
-            return False
+        if self._intake.junction is not None:
+            self._intake.junction.end()
 
 
 @asynccontextmanager

@@ -30,25 +30,24 @@ class Listener(NamedTuple):
         return _identity(self.file) == self.identity
 
 
-def limit(port: int, seconds: float) -> tuple[list[Listener], int]:
+def limit(port: int, seconds: float) -> tuple[list[Listener], bool]:
     """Have the kernel give up peers that take nothing, or do not answer, for so many seconds.
 
     Sets it for the connections at a port and, as accepted connections inherit it, for its
     listeners.
 
     Returns:
-        The listeners, and how many sockets did not have this limit yet.
+        The listeners, and whether any socket did not have this limit yet.
     """
     listeners: list[Listener] = []
-    new = 0
+    is_any_new = False
     for file, found in _sockets(port):
         with suppress(OSError):  # it is gone already
-            new += _limit(found, seconds)
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                identity = _identity(file)
-                if identity is not None:
-                    listeners.append(Listener(file, identity))
-    return listeners, new
+            is_any_new |= _limit(found, seconds)
+            identity = _identity(file)
+            if identity is not None and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listeners.append(Listener(file, identity))
+    return listeners, is_any_new
 
 
 def _limit(found: socket.socket, seconds: float) -> bool:

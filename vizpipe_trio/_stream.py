@@ -16,6 +16,18 @@ from ._subscription import Subscription
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
 
+PRIVATE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",  # nor may another site's page embed it
+}
+
+STREAM_HEADERS = {
+    **PRIVATE_HEADERS,
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+
 DRAIN_SECONDS = 0.5
 """How long a stream goes on writing what is queued once its pipe has ended. A client
 that keeps up needs a small part of it; the others must not hold up the exit."""
@@ -56,11 +68,14 @@ class EventStream:
         self._drained_by = math.inf
 
     def __enter__(self) -> Self:
-        # No checkpoint between these two: each event is in one of them and not in both.
+        beginning = preamble(RETRY_MS)
+        # No checkpoint between these two: each event is in one of them and not in both. And
+        # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
-        self._subscription = self._pipe.subscribe(self._filter, last_event_id=self._last_event_id)
-        self._subscription.heartbeat_interval = self._heartbeat_interval
-        self._prelude = chain([preamble(RETRY_MS)], replay)
+        self._subscription = self._pipe.subscribe(
+            self._filter, heartbeat_interval=self._heartbeat_interval, last_event_id=self._last_event_id
+        )
+        self._prelude = chain([beginning], replay)
         return self
 
     def __exit__(
@@ -75,23 +90,26 @@ class EventStream:
     def __aiter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> bytes:
         subscription = self._subscription
         if subscription is None:
             raise RuntimeError("enter the stream first: with stream: ...")
-        if subscription.ended:
+        if subscription._ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             if trio.current_time() > self._drained_by:
-                subscription.abandon()
-                if self._prelude is not None and any(self._prelude):
+                subscription._abandon()
+                if self._prelude is not None and next(self._prelude, None) is not None:
                     self._prelude = iter([missed_frame("history", None)])
-        if self._prelude is not None:
+        while self._prelude is not None:
             await trio.lowlevel.checkpoint()
-            if write := next(self._prelude, b""):
+            write = next(self._prelude, None)
+            if write:
                 return write
-            self._prelude = None
-        await subscription.until_ready()  # and not receive_bytes(): see Subscription
+            if write is None:
+                self._prelude = None
+        await subscription._until_ready()  # and not receive_bytes(): see Subscription
         try:
-            return subscription.take_bytes()
+            return subscription._take_bytes()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None

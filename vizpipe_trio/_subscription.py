@@ -1,6 +1,5 @@
 """One client of a pipe: a task's way to its queue."""
 
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -29,10 +28,6 @@ class Subscription:
     the iteration loses nothing: it can be taken up again. One task at a time may wait.
 
     ``offered == delivered + missed + filtered + queued`` at any moment.
-
-    Attributes:
-        heartbeat_interval: Seconds of silence after which `receive_bytes` returns a comment.
-            Infinite unless you set it.
     """
 
     # A client waits in as few objects as can be, since each wait makes them anew: with thousands
@@ -41,11 +36,12 @@ class Subscription:
     def __init__(
         self,
         queue: ClientQueue,
+        heartbeat_interval: float,
         leave: Callable[["Subscription"], None],
         fell_silent: Callable[["Subscription"], bool],
     ) -> None:
-        self.heartbeat_interval: float = math.inf
         self._queue = queue
+        self._heartbeat_interval = heartbeat_interval
         self._leave = leave
         self._fell_silent = fell_silent
         self._reader: trio.lowlevel.Task | None = None  # while it waits
@@ -56,6 +52,11 @@ class Subscription:
         self._seen: Seen = ()  # while it may be ahead of its pipe
         # The same for clients that share the work; none of the host's code runs to compare it.
         self._filter_key = queue.filter if type(queue.filter) is FieldFilter else id(queue.filter)
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds of silence after which `receive_bytes` returns a comment; infinity for never."""
+        return self._heartbeat_interval
 
     @property
     def filter(self) -> EventFilter | None:
@@ -116,6 +117,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Event:
         """Return the next event; a checkpoint.
 
@@ -125,7 +127,7 @@ class Subscription:
             trio.ClosedResourceError: The subscription was closed.
         """
         while True:
-            await self.until_ready()
+            await self._until_ready()
             event = self._queue.take_event()
             if event is not None:
                 return event
@@ -133,6 +135,7 @@ class Subscription:
             if self._ended:
                 raise StopAsyncIteration
 
+    @trio.lowlevel.enable_ki_protection
     async def receive_bytes(self, max_bytes: int | None = None) -> bytes:
         """Return what is queued as frames of an event stream, for one write; a checkpoint.
 
@@ -148,39 +151,41 @@ class Subscription:
             trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
         """
-        await self.until_ready()
-        return self.take_bytes(max_bytes)
+        await self._until_ready()
+        return self._take_bytes(max_bytes)
 
-    def take_bytes(self, max_bytes: int | None = None) -> bytes:
+    def _take_bytes(self, max_bytes: int | None = None) -> bytes:
         """Do what `receive_bytes` does once it is ready; no checkpoint."""
         payloads = self._queue.take(max_bytes or self._max_write)
         if payloads:
-            return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+            write = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+            self._queue.totals.writes.add(len(write))
+            return write
         self._check_open()
         if self._ended:
             raise trio.EndOfChannel
         return KEEP_ALIVE
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to take yet."""
-        return not (self._queue or self._ended or self._closed)
+    @trio.lowlevel.enable_ki_protection
+    def _until_ready(self) -> Awaitable[object]:
+        """Return what to await until there is something to take, or a heartbeat is due; a checkpoint.
 
-    def until_ready(self) -> Awaitable[object]:
-        """Return what to await until there is something to take, or a heartbeat is due; a checkpoint."""
+        To be awaited at once, in a function that is protected from Ctrl-C: from here on this
+        task is the one that is woken.
+        """
         self._token = trio.lowlevel.current_trio_token()  # before the look, as in Entrance.rest
-        if not self.idle:
+        if self._queue or self._ended or self._closed:
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, in one object less
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already waiting for this subscription")
+        is_woken = self._fell_silent(self)
         self._reader = trio.lowlevel.current_task()
         parked = trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - as above
-        if self._fell_silent(self):
-            return parked
-        return self._until_heartbeat(parked)
+        return parked if is_woken else self._until_heartbeat(parked)
 
+    @trio.lowlevel.enable_ki_protection
     async def _until_heartbeat(self, parked: Awaitable[object]) -> None:
-        with trio.move_on_after(self.heartbeat_interval):
+        with trio.move_on_after(self._heartbeat_interval):
             await parked
 
     def _stop_waiting(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
@@ -191,12 +196,7 @@ class Subscription:
         if self._closed:
             raise trio.ClosedResourceError("this subscription was closed")
 
-    @property
-    def ended(self) -> bool:
-        """Whether the pipe has ended; what is queued can still be taken."""
-        return self._ended
-
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Give up what is queued: count it as missed. No checkpoint."""
         self._queue.abandon()
 
@@ -215,6 +215,11 @@ class Subscription:
             self._queue.offer(offered, batch)
             self._queue.lose(gap)
         return bool(self._queue) and self._wake()
+
+    def _write_off(self, offered: int) -> bool:
+        """Miss what of so many events could not be handed out, and say whether that woke a task."""
+        self._queue.write_off(offered)
+        return self._wake()
 
     def _end(self) -> None:
         """Let iterations end once what is queued is taken; for the pipe, in Trio's thread."""

@@ -27,7 +27,6 @@ import socket
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import trio
@@ -49,6 +48,9 @@ CLIENT_TIMEOUT = 30.0
 """Seconds. Not much less: the kernel also resets clients that read, but very slowly. As a rule, a
 client has to read its receive buffer, commonly 128 KiB, once in that time."""
 
+LONGEST_CLIENT_TIMEOUT = 86_400
+"""Seconds: a day. The kernel's own limits are not much longer."""
+
 GRACEFUL_TIMEOUT = 3.0
 """Seconds: Hypercorn's own default."""
 
@@ -56,7 +58,7 @@ RESET_AFTER = 0.25
 """Seconds after the end of the grace at which what is left is reset: Hypercorn has its chance."""
 
 LAST_WORDS_SECONDS = 1.0
-"""How long the end of a response may take to be sent. Over HTTP/2 it waits for the client."""
+"""How long the server may take to end a response, once it has told the app that it is over."""
 
 POLL_SECONDS = 0.1
 """How often is looked whether shutdown has begun, of which Hypercorn's command tells no app."""
@@ -70,7 +72,7 @@ class StreamGuard:
     - When the server begins to shut down (it closes its listening sockets), the pipe is
       stopped, so every stream that keeps up ends properly and at once. What is still connected
       when the grace is over is reset.
-    - A response's end goes out before its connection is told that it is over.
+    - Each response's end goes out whole, so that connections are closed or used again at once.
     - With several workers, each gets to its own end.
 
     On systems other than Linux the kernel cannot give up a client that takes nothing, and a
@@ -80,12 +82,12 @@ class StreamGuard:
     Args:
         app: An ASGI app that knows about lifespan.
         pipe: The pipe whose streams the app serves. The app runs it.
-        client_timeout: Seconds, at least 1. Shorter than 30 also hurts clients that are slow
-            and alive.
+        client_timeout: Seconds, from 1 to 86,400. Shorter than 30 also hurts clients that are
+            slow and alive.
         graceful_timeout: What Hypercorn's setting of this name is, in seconds.
 
     Raises:
-        ValueError: A time-out is too small.
+        ValueError: A time-out is out of its range.
     """
 
     def __init__(
@@ -96,15 +98,16 @@ class StreamGuard:
         client_timeout: float = CLIENT_TIMEOUT,
         graceful_timeout: float = GRACEFUL_TIMEOUT,
     ) -> None:
-        if not client_timeout >= 1:
-            raise ValueError(f"client_timeout must be at least 1 second, not {client_timeout}")
+        if not 1 <= client_timeout <= LONGEST_CLIENT_TIMEOUT:
+            raise ValueError(f"client_timeout must be 1 to 86400 seconds, not {client_timeout}")
         if not graceful_timeout >= 0:
             raise ValueError(f"graceful_timeout must be 0 or more seconds, not {graceful_timeout}")
         self._app = app
         self._pipe = pipe
         self._client_timeout = client_timeout
         self._graceful_timeout = graceful_timeout
-        self._listeners: dict[int, list[_sockets.Listener]] = {}  # by port
+        self._ports: set[int] = set()
+        self._listeners: set[_sockets.Listener] = set()
         self._shutdown = False
 
     async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -113,7 +116,8 @@ class StreamGuard:
             await self._live(scope, receive, send)
         elif scope["type"] == "http":
             self._note_server(scope.get("server"))
-            await self._app(scope, receive, partial(_send_on, send))
+            request = _Request(receive, send)
+            await self._app(scope, request.receive, request.send)
         else:
             await self._app(scope, receive, send)
 
@@ -127,8 +131,15 @@ class StreamGuard:
         self._pipe.stop()
 
     def _note_server(self, server: tuple[str, int | None] | None) -> None:
-        if server is not None and server[1] is not None and server[1] not in self._listeners:
-            self._listeners[server[1]], _ = _sockets.limit(server[1], self._client_timeout)
+        if server is not None and server[1] is not None and server[1] not in self._ports:
+            self._ports.add(server[1])
+            self._limit(server[1])
+
+    def _limit(self, port: int) -> bool:
+        """Limit what is at a port; say whether there was anything new."""
+        listeners, new = _sockets.limit(port, self._client_timeout)
+        self._listeners.update(listeners)
+        return new
 
     async def _live(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         if not hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -150,21 +161,18 @@ class StreamGuard:
         limited: set[int] = set()
         while not self._shutdown:
             await trio.sleep(POLL_SECONDS)
-            for port in self._listeners.keys() - limited:
-                # Those that were on their way when the limit was set have not inherited it.
-                _, new = _sockets.limit(port, self._client_timeout)
-                if not new:
-                    limited.add(port)
+            # Connections that were on their way when the limit was set have not inherited it.
+            limited |= {port for port in self._ports - limited if not self._limit(port)}
             if self._listeners and not self._is_listening():
                 self.begin_shutdown()
         await trio.sleep(self._graceful_timeout + RESET_AFTER)
         while True:
-            for port in self._listeners:
+            for port in self._ports:
                 _sockets.reset(port)
             await trio.sleep(RESET_AFTER)
 
     def _is_listening(self) -> bool:
-        return any(listener.is_open for several in self._listeners.values() for listener in several)
+        return any(listener.is_open for listener in self._listeners)
 
     async def _outlive_termination(self) -> None:
         """Get to the end of the shutdown, though Hypercorn's master says SIGTERM.
@@ -185,21 +193,48 @@ def _is_one_of_several() -> bool:
     return is_worker and threading.current_thread() is threading.main_thread()
 
 
-def _send_on(send: Callable[[Any], Awaitable[None]], message: Any) -> Awaitable[None]:
-    if message["type"] == "http.response.body" and not message.get("more_body"):
-        return _send_last(send, message)
-    return send(message)  # and not await: one object less for each write
+class _Request:
+    """One request's way to the server and back, whose end is sent whole.
+
+    Quart-Trio cancels the last send of each response: Hypercorn says that the client has gone
+    as soon as the response is out, and is still busy ending it. Connections would linger, and
+    every shutdown take the whole grace. So from that word on, and only then, the send is shielded,
+    for as long as a server needs that has nothing to wait for.
+    """
+
+    __slots__ = ("_is_over", "_last", "_receive", "_send")
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        self._receive = receive
+        self._send = send
+        self._last: trio.CancelScope | None = None
+        self._is_over = False
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._is_over = True
+            if self._last is not None:
+                self._bound(self._last)
+        return message
+
+    def send(self, message: Any) -> Awaitable[None]:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            return self._send_last(message)
+        return self._send(message)  # and not await: one object less for each write
+
+    async def _send_last(self, message: Any) -> None:
+        with trio.CancelScope() as self._last:
+            if self._is_over:
+                self._bound(self._last)
+            await self._send(message)
+
+    def _bound(self, scope: trio.CancelScope) -> None:
+        scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
+        scope.shield = True
 
 
-async def _send_last(send: Callable[[Any], Awaitable[None]], message: Any) -> None:
-    # Quart-Trio cancels it: Hypercorn says that the client has gone as soon as the response
-    # ends, and is still busy ending it. Connections would linger, and every shutdown take the
-    # whole grace.
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_SECONDS):
-        await send(message)
-
-
-async def serve(
+async def serve(  # noqa: ASYNC128 - Hypercorn says that it has started
     app: Any,
     config: Config,
     pipe: Pipe,
@@ -216,16 +251,21 @@ async def serve(
 
     Args:
         app: An ASGI app.
-        config: Hypercorn's configuration.
+        config: Hypercorn's configuration. Unless its ``alpn_protocols`` says otherwise, TLS clients
+            are offered HTTP/1.1 only, so that no browser chooses HTTP/2, over which
+            `viz_blueprint` refuses its streams. It holds for the whole server. A plaintext
+            port takes HTTP/2 in any case.
         pipe: The pipe whose streams the app serves. The app runs it.
         client_timeout: As for `StreamGuard`.
         shutdown_trigger: Shutdown begins when it returns. By default SIGINT and SIGTERM begin it.
         task_status: Told the addresses, once it listens.
 
     Raises:
-        ValueError: ``client_timeout`` is too small.
+        ValueError: ``client_timeout`` is out of its range.
     """
     guard = StreamGuard(app, pipe, client_timeout=client_timeout, graceful_timeout=config.graceful_timeout)
+    if config.alpn_protocols is Config.alpn_protocols:  # nobody has chosen
+        config.alpn_protocols = ["http/1.1"]
 
     async def shutdown_begins() -> None:
         await (shutdown_trigger or _a_signal)()

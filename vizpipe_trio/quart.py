@@ -12,10 +12,8 @@
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
-import mimetypes
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from types import TracebackType
 
 import msgspec
@@ -27,46 +25,29 @@ try:
 except ImportError as _missing:
     raise ImportError("vizpipe_trio.quart needs Quart-Trio: pip install 'vizpipe-trio[quart]'") from _missing
 
-from ._access import AccessError, check_loopback, check_token, check_token_setting
-from ._filter import FilterError, parse_filter
+from ._filter import parse_filter
+from ._gate import Gate, address_of
+from ._page import PAGE_HEADERS, PageFile, page_files
 from ._pipe import Pipe
+from ._places import Places
+from ._request import RequestError, find_last_event_id, parse_query
 from ._sse import preamble
-from ._stream import EventStream
+from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["viz_blueprint"]
+
+_Query = Sequence[tuple[str, str]]
 
 RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: longer than for a reconnect, since somebody
 has to give up a place first."""
 
-_STREAM_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
-}
-
-_PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    ),
-    "Referrer-Policy": "no-referrer",  # the page's address may carry the token
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
-
-
-class _Places:
-    """How many streams may be open, and how many are."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.taken = 0
-
-    @property
-    def full(self) -> bool:
-        return self.taken >= self.limit
+_NO_BACK_PRESSURE = (
+    "no event streams over HTTP/{version}: the server would hold in memory, without a bound, what a slow client "
+    "does not take, and neither side would learn of it. Use HTTP/1.1: for the whole server with "
+    'alpn_protocols = ["http/1.1"], or behind a proxy that speaks HTTP/2 to browsers; '
+    "or take the risk with viz_blueprint(http2=True)"
+)
 
 
 class _StreamBody(ResponseBody):
@@ -78,18 +59,19 @@ class _StreamBody(ResponseBody):
     taken in the view would leak if the client went before that.
     """
 
-    def __init__(self, stream: EventStream, places: _Places) -> None:
+    def __init__(self, stream: EventStream, places: Places, client: str | None) -> None:
         self._stream = stream
         self._places = places
+        self._client = client
         self._entered = False
 
     async def __aenter__(self) -> AsyncIterator[bytes]:  # noqa: ASYNC124 - Quart's interface
-        if self._places.full:
+        if self._places.full_for(self._client):
             # Somebody else took the last place since the view looked: the status has
             # gone out, so this client is told in the stream's own words.
             return _come_again()
         stream = self._stream.__enter__()
-        self._places.taken += 1
+        self._places.take(self._client)
         self._entered = True
         return stream
 
@@ -100,7 +82,7 @@ class _StreamBody(ResponseBody):
         tb: TracebackType | None,
     ) -> None:
         if self._entered:
-            self._places.taken -= 1
+            self._places.give_back(self._client)
             self._stream.__exit__(exc_type, exc_value, tb)
 
 
@@ -114,7 +96,12 @@ def viz_blueprint(
     *,
     token: str | None,
     max_clients: int = 1000,
+    max_clients_per_address: int | None = None,
     heartbeat_interval: float = 15.0,
+    http2: bool = False,
+    url_prefix: str | None = None,
+    title: str = "Pipeline",
+    stages: Sequence[str] = (),
 ) -> Blueprint:
     """Return a blueprint that shows a pipe's events to browsers and other clients.
 
@@ -128,28 +115,50 @@ def viz_blueprint(
     Errors are JSON, ``{"error": ...}``: 400 for a filter that does not exist (with
     ``allowed``), 401 for a wrong token, 403 for a client that is not on this machine
     when there is no token, 405 for another method, 503 with ``Retry-After`` when the
-    pipe has ended or all places are taken. A pipe that is not running yet is no error:
-    its streams are silent until it is.
+    pipe has ended or all places are taken, 505 for a stream over HTTP/2. A pipe that is
+    not running yet is no error: its streams are silent until it is. What is asked for is bounded: 414 for a query
+    string of more than 8 KiB, 400 for more than 64 parameters, 413 for a request with a
+    body.
+
+    Other origins: no answer has a CORS header, so a page of another origin cannot read
+    one unless your app adds such a header. With a token neither ``Origin`` nor ``Host`` is
+    looked at. Without one, a request is refused whose ``Origin`` is not its ``Host``, that
+    a browser says another site's page made, or whose ``Host`` is not ``localhost`` or a
+    loopback address, as when a page's name was rebound to this machine.
 
     Args:
         pipe: The pipe. It is yours to run and to stop.
         token: What clients must send, as ``Authorization: Bearer`` or, since a browser's
             EventSource sends no headers, as ``?token=``. None, said explicitly, lets in
-            clients on this machine only, and not through a proxy.
+            clients on this machine only. With a proxy on this machine set a token: most
+            proxies say what they are, and then nobody is let in, but some do not.
         max_clients: How many streams may be open at once, at least 1.
+        max_clients_per_address: How many of them for one IP address, or for one /64 network
+            of IPv6, at least 1. By default there is no such bound, because behind a proxy
+            all clients have the proxy's address, unless a middleware sets the ASGI scope's.
         heartbeat_interval: Seconds of silence, more than 0, after which a stream sends a
             comment. Proxies commonly cut what is silent for 30 to 60 seconds.
+        http2: Whether there are event streams over HTTP/2 and HTTP/3 too. Hypercorn takes all
+            that it is given there, however little the client takes (0.18): memory grows
+            without a bound, and a slow client's losses are never seen, so never told; and
+            after ``keep_alive_max_requests`` on a connection its streams go silent. By
+            default the stream is refused there, and the rest is served. Behind a proxy
+            browsers have HTTP/2 all the same, since the proxy comes with HTTP/1.1.
+        url_prefix: What all of the addresses above begin with, such as ``"/ops"``.
+        title: The dashboard's heading. Like ``stages`` it is in the page, which is served
+            without a token: only what it shows is guarded.
+        stages: The stages' names in order, to be shown before the first event and in this
+            order. By default, and for all others, the events say.
 
     Raises:
+        TypeError: ``stages`` is not a sequence of strings.
         ValueError: The token is empty or does not fit a header, or a limit is too small.
     """
-    check_token_setting(token)
-    if max_clients < 1:
-        raise ValueError(f"max_clients must be at least 1, not {max_clients}")
+    places = Places(max_clients, max_clients_per_address)
     if not heartbeat_interval > 0:
         raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
-    views = _Views(pipe, token, _Places(max_clients), heartbeat_interval)
-    blueprint = Blueprint("vizpipe", __name__)
+    views = _Views(pipe, Gate(token), places, heartbeat_interval, http2=http2)
+    blueprint = Blueprint("vizpipe", __name__, url_prefix=url_prefix)
     for path, view in (("/api/viz/events", views.events), ("/api/viz/stats", views.stats)):
         blueprint.add_url_rule(
             path,
@@ -159,12 +168,12 @@ def viz_blueprint(
             methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"],
             provide_automatic_options=False,
         )
-    for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
+    for file in page_files(title, stages, heartbeat_interval):
         # The page holds nothing secret, and its parts could not send a token.
         blueprint.add_url_rule(
-            "/viz/" if file.name == "index.html" else f"/viz/{file.name}",
-            endpoint=f"page_{file.name.replace('.', '_')}",
-            view_func=partial(_page, mimetypes.guess_type(file.name)[0], file.read_bytes()),
+            f"/viz/{file.path}",
+            endpoint=f"page_{file.path.replace('.', '_')}",
+            view_func=partial(_page, file),
         )
     return blueprint
 
@@ -172,65 +181,65 @@ def viz_blueprint(
 class _Views:
     """What the blueprint answers with."""
 
-    def __init__(self, pipe: Pipe, token: str | None, places: _Places, heartbeat_interval: float) -> None:
+    def __init__(
+        self, pipe: Pipe, gate: Gate, places: Places, heartbeat_interval: float, *, http2: bool
+    ) -> None:
         self._pipe = pipe
-        self._token = token
+        self._gate = gate
         self._places = places
         self._heartbeat_interval = heartbeat_interval
+        self._http2 = http2
 
-    async def guarded(self, view: Callable[[], Response]) -> Response:  # noqa: ASYNC124 - Quart would call a sync view in a thread
-        """Answer with ``view``, if the request is let in."""
+    async def guarded(self, view: Callable[[_Query], Response]) -> Response:  # noqa: ASYNC124 - Quart would call a sync view in a thread
+        """Answer with ``view``, if the request is let in and keeps to the bounds."""
         if request.method not in {"GET", "HEAD"}:
             return _error(405, f"{request.method} is not allowed here", {"Allow": "GET, HEAD"})
         try:
-            self._check_access()
-        except AccessError as refusal:
-            return _error(refusal.status, str(refusal), refusal.headers)
-        return view()
+            query = parse_query(request.query_string)
+            self._gate.check(request.scope, _first(query, "token"))
+            return view([pair for pair in query if pair[0] != "token"])
+        except RequestError as refusal:
+            content = {"error": str(refusal)}
+            if refusal.allowed is not None:
+                return _json(refusal.status, {**content, "allowed": refusal.allowed}, refusal.headers)
+            return _json(refusal.status, content, refusal.headers)
 
-    def _check_access(self) -> None:
-        if self._token is not None:
-            authorization = request.headers.get("Authorization", "")
-            check_token(self._token, authorization, request.args.get("token"))
-        # Servers name the peer, or say None. Only Quart's test client leaves it out.
-        elif "client" in request.scope:
-            client = request.scope["client"]
-            check_loopback(
-                client[0] if client else None,
-                {name.lower(): value for name, value in request.headers},
-            )
-
-    def events(self) -> Response:
+    def events(self, query: _Query) -> Response:
         """Answer with the event stream, or say why not."""
-        try:
-            wanted = parse_filter(
-                pair for pair in request.args.items(multi=True) if pair[0] not in {"token", "last_event_id"}
-            )
-        except FilterError as error:
-            return _json(400, {"error": str(error), "allowed": error.allowed})
+        if not (self._http2 or request.http_version.startswith("1.")):
+            return _error(505, _NO_BACK_PRESSURE.format(version=request.http_version), {})
+        last_event_id = find_last_event_id(
+            request.headers.get("Last-Event-ID"), _first(query, "last_event_id")
+        )
+        wanted = parse_filter(pair for pair in query if pair[0] != "last_event_id")
         if self._pipe.statistics().stopped:
             return _unavailable("the pipe has ended")
-        if self._places.full:
-            return _unavailable(f"all {self._places.limit} places are taken")
+        client = address_of(request.scope)
+        if refusal := self._places.full_for(client):
+            return _unavailable(refusal)
         if request.method == "HEAD":
-            return _response(b"", 200, _STREAM_HEADERS)
+            return _response(b"", 200, STREAM_HEADERS)
         stream = EventStream(
             self._pipe,
             filter=wanted,
-            last_event_id=request.headers.get("Last-Event-ID") or request.args.get("last_event_id", ""),
+            last_event_id=last_event_id,
             heartbeat_interval=self._heartbeat_interval,
         )
-        response = _response(_StreamBody(stream, self._places), 200, _STREAM_HEADERS)
+        response = _response(_StreamBody(stream, self._places, client), 200, STREAM_HEADERS)
         response.timeout = None  # Quart's RESPONSE_TIMEOUT would cut the stream
         return response
 
-    def stats(self) -> Response:
+    def stats(self, _: _Query) -> Response:
         """Answer with the pipe's account."""
         return _json(200, self._pipe.statistics())
 
 
-async def _page(content_type: str | None, data: bytes) -> Response:  # noqa: ASYNC124 - as in guarded
-    return _response(data, 200, {**_PAGE_HEADERS, "Content-Type": f"{content_type}; charset=utf-8"})
+def _first(query: _Query, name: str) -> str | None:
+    return next((value for key, value in query if key == name), None)
+
+
+async def _page(file: PageFile) -> Response:  # noqa: ASYNC124 - as in guarded
+    return _response(file.content, 200, {**PAGE_HEADERS, "Content-Type": file.content_type})
 
 
 def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) -> Response:
@@ -238,7 +247,12 @@ def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) 
 
 
 def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}
+    headers = {
+        **PRIVATE_HEADERS,
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        **(headers or {}),
+    }
     return _response(msgspec.json.encode(content), status, headers)
 
 

@@ -66,7 +66,7 @@ class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     At any moment ``offered == sent + lost_out + queued_out``, which is every event that
     the pipe has broadcast of its own; and
-    ``received == relayed + duplicates + queued_in``.
+    ``received == relayed + duplicates + failed + queued_in``.
 
     Attributes:
         connected: Whether the server answers.
@@ -80,6 +80,7 @@ class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
         received: Events of other workers that came.
         relayed: Those that were offered to clients here.
         duplicates: Those that had come before: a worker sends again what was not confirmed.
+        failed: Those that a fault in the pipe lost. It is logged, and told as a gap.
         queued_in: Those that wait for the pipe.
         lost_in: Events of other workers that did not come, as far as it is known how many.
         malformed: Messages that were none of ours, and ignored.
@@ -98,6 +99,7 @@ class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
     received: int
     relayed: int
     duplicates: int
+    failed: int
     queued_in: int
     lost_in: int
     malformed: int
@@ -191,6 +193,7 @@ class RedisRelay:
             received=origins.received,
             relayed=self._junction.relayed,
             duplicates=origins.duplicates,
+            failed=self._junction.failed,
             queued_in=self._junction.waiting,
             lost_in=origins.lost,
             malformed=self._malformed,

@@ -1,4 +1,4 @@
-"""What `emit` costs the code that calls it. The measurement itself is in ``micro.py``."""
+"""What `emit` and `record` cost the code that calls them. The measurement itself is in ``micro.py``."""
 
 from statistics import median
 from typing import Any
@@ -34,4 +34,6 @@ def rows(repetitions: list[Raw]) -> list[Row]:
         ),
         Row("emit that wakes a sleeping dispatcher / send_nowait", ratios("emit asleep", "send asleep")),
         Row("emit, accepted", nanoseconds("emit"), unit="ns"),
+        Row("a request with six stages, recorded / timed by hand", ratios("recorded", "timed by hand")),
+        Row("a request with six stages, recorded", nanoseconds("recorded"), unit="ns"),
     ]

@@ -51,7 +51,7 @@ def measure(plan: Plan, earlier: list[Raw]) -> Raw:
         with start() as server, Load(server) as load:
             load.connect(VIEWERS)
             raw[name] = {}
-            if name in {"ours", "sse-starlette"}:
+            if "starlette" in name or name == "ours":
                 raw[name]["usual"] = rung(plan, server, load, USUAL_RATE, 2 * plan.window)
             if name == "ours":
                 load.read("audit")
@@ -255,5 +255,13 @@ def rows(repetitions: list[Raw]) -> list[Row]:
                 for ours, raw in zip(usual, repetitions, strict=True)
             ],
             at_most=0.3,
+        ),
+        Row(
+            "server CPU, 100 viewers x 100 events/s / sse-starlette without its check",
+            [
+                ours["server_busy"] / raw["sse-starlette, lean"]["usual"]["server_busy"]
+                for ours, raw in zip(usual, repetitions, strict=True)
+                if "sse-starlette, lean" in raw
+            ],
         ),
     ]

@@ -7,6 +7,7 @@ from quart_trio import QuartTrio
 
 from benchmarks.events import COUNT, make_templates, request_id
 from vizpipe_trio import Event, Pipe, StageInfo
+from vizpipe_trio.hypercorn import StreamGuard
 from vizpipe_trio.quart import viz_blueprint
 
 from . import Emission
@@ -22,6 +23,7 @@ def main() -> None:
     pipe = Pipe()
     # The limit on clients guards a host's memory. It is not what is measured here.
     app.register_blueprint(viz_blueprint(pipe, token=None, max_clients=10_000))
+    app.asgi_app = StreamGuard(app.asgi_app, pipe)
 
     @app.before_serving
     async def start() -> None:

@@ -16,13 +16,14 @@ from . import corpus
 from .corpus import Document
 from .pipeline import Pipeline
 from .policy import ActorType
+from .stages import STAGES
 
 LONGEST_QUERY = 500
 LONGEST_REQUEST = 64 * 1024
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     # The page's address carries the stream's token.
@@ -52,8 +53,8 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     app = QuartTrio(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_REQUEST
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # else a browser shows yesterday's page for half a day
-    app.register_blueprint(viz_blueprint(pipe, token=token))
-    pipeline = Pipeline()
+    app.register_blueprint(viz_blueprint(pipe, token=token, title="docsearch", stages=STAGES))
+    pipeline = Pipeline(pipe)
 
     @app.before_serving
     async def start() -> None:
@@ -74,7 +75,6 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     @app.get("/search")
     async def search() -> tuple[dict[str, Any], int]:
         outcome = await pipeline.search(query_from_request(), actor_from_request())
-        pipe.emit(outcome.event)
         answer, event = outcome.answer, outcome.event
         content = {
             "request_id": event.request_id,
@@ -93,7 +93,6 @@ def create_app(pipe: Pipe, *, token: str | None, documents: Sequence[Document] |
     @app.post("/notes")
     async def add_note() -> tuple[dict[str, Any], int]:
         outcome = await pipeline.add_note(await note_from_request(), actor_from_request())
-        pipe.emit(outcome.event)
         answer, event = outcome.answer, outcome.event
         content = {"request_id": event.request_id, "status": answer.status, "reason": answer.reason}
         return content, 403 if answer.status == "DENIED" else 201

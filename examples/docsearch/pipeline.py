@@ -3,11 +3,10 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import trio
 
-from vizpipe_trio import Event
+from vizpipe_trio import Pipe, Recording
 
 from . import policy
 from .answer import Answer, Outcome, Result
@@ -16,7 +15,7 @@ from .corpus import Document
 from .index import Index
 from .policy import ActorType
 from .ranking import first_page, merged
-from .stages import Stage, StageClock
+from .stages import STAGES, Stage
 from .vectors import Vectors
 from .words import Terms, terms_of
 
@@ -28,9 +27,13 @@ NOTES_CAPACITY = 1000  # then the newest note takes the place of the oldest
 
 
 class Pipeline:
-    """Answers queries and takes in notes. Its methods run on the Trio thread; the heavy work does not."""
+    """Answers queries and takes in notes. Its methods run on the Trio thread; the heavy work does not.
 
-    def __init__(self) -> None:
+    The pipe gets one event for each search and each note.
+    """
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
         # Who asks is part of the keys: what one actor was shown may be withheld from another.
         self._exact: Cache[tuple[ActorType, str], Answer] = Cache(CACHE_CAPACITY)
         self._normalised: Cache[tuple[ActorType, Terms], Answer] = Cache(CACHE_CAPACITY)
@@ -50,47 +53,43 @@ class Pipeline:
         self._index.close()
 
     async def search(self, query: str, actor: ActorType) -> Outcome:
-        """Answer ``query``. The event has all six stages; those that weren't needed took 0 ms."""
-        asked, clock = datetime.now(UTC), StageClock()
-        answer = await self._answer(query, actor, clock)
-        event = Event(
-            timestamp=asked,
+        """Answer ``query``. Its event has all six stages; those that weren't needed took 0 ms."""
+        recording = self._pipe.record(
+            "QUERY",
             request_id=uuid.uuid4().hex,
             source=SOURCE,
-            op="QUERY",
             subject=query,
             actor_type=actor,
-            status=answer.status,
-            labels=sorted({label for result in answer.results for label in result.labels}),
-            result_count=len(answer.results),
-            stages=clock.stages(answer.stage),
-            total_ms=clock.total_ms(),
+            stages=STAGES,
         )
-        return Outcome(answer, event)
+        with recording as request:
+            answer = await self._answer(query, actor, request)
+            request.status = answer.status
+            request.labels = sorted({label for result in answer.results for label in result.labels})
+            request.result_count = len(answer.results)
+        return Outcome(answer, request.event)
 
     async def add_note(self, note: Document, actor: ActorType) -> Outcome:
         """Make ``note`` findable, unless policy withholds one of its labels from ``actor``."""
-        asked, clock = datetime.now(UTC), StageClock()
-        if withheld := policy.withheld(note.labels, actor):
-            reason = f"the label {withheld[0]!r} is not for actors of type {actor!r}"
-            answer = Answer("policy", "DENIED", reason=reason)
-        else:
-            # A client that leaves must not leave half a note: all of it is a few milliseconds' work.
-            with trio.CancelScope(shield=True):
-                await self._take_in(note)
-            answer = Answer("policy", "ALLOWED")
-        event = Event(
-            timestamp=asked,
+        recording = self._pipe.record(
+            "WRITE",
             request_id=uuid.uuid4().hex,
             source=SOURCE,
-            op="WRITE",
             subject=note.title,
             actor_type=actor,
-            status=answer.status,
             labels=note.labels,
-            total_ms=clock.total_ms(),
         )
-        return Outcome(answer, event)
+        with recording as request:
+            if withheld := policy.withheld(note.labels, actor):
+                reason = f"the label {withheld[0]!r} is not for actors of type {actor!r}"
+                answer = Answer("policy", "DENIED", reason=reason)
+            else:
+                # A client that leaves must not leave half a note: all of it is a few milliseconds' work.
+                with trio.CancelScope(shield=True):
+                    await self._take_in(note)
+                answer = Answer("policy", "ALLOWED")
+            request.status = answer.status
+        return Outcome(answer, request.event)
 
     async def _take_in(self, note: Document) -> None:
         slot = self._first_note + self._notes % NOTES_CAPACITY
@@ -101,46 +100,53 @@ class Pipeline:
         self._exact.clear()
         self._normalised.clear()
 
-    async def _answer(self, query: str, actor: ActorType, clock: StageClock) -> Answer:
-        with clock.stage("policy"):
+    async def _answer(self, query: str, actor: ActorType, request: Recording) -> Answer:
+        with request.stage("policy") as stage:
             reason = policy.refusal(query, actor)
+            stage.hit = reason is not None
         if reason is not None:
             return Answer("policy", "DENIED", reason=reason)
 
-        with clock.stage("cache"):
+        with request.stage("cache") as stage:
             known = self._exact.find((actor, query))
+            stage.hit = known is not None
         if known is not None:
             return replace(known, stage="cache")
 
-        with clock.stage("semantic"):
+        with request.stage("semantic") as stage:
             terms = terms_of(query)
             known = self._normalised.find((actor, terms))
+            stage.hit = known is not None
         if known is not None:
             self._exact.keep((actor, query), known)
             return replace(known, stage="semantic")
 
         edition = self._edition
-        stage, candidates = await self._find(terms, clock)
-        with clock.stage("policy"):
+        name, candidates = await self._find(terms, request)
+        with request.stage("policy"):
             status, page = first_page(candidates, actor)
-        answer = Answer(stage, status, page)
+        answer = Answer(name, status, page)
         if edition == self._edition:  # else a note came in meanwhile, and the answer is an old one
             self._exact.keep((actor, query), answer)
             self._normalised.keep((actor, terms), answer)
         return answer
 
-    async def _find(self, terms: Terms, clock: StageClock) -> tuple[Stage, Iterable[Result]]:
-        with clock.stage("lookup"):
+    async def _find(self, terms: Terms, request: Recording) -> tuple[Stage, Iterable[Result]]:
+        with request.stage("lookup") as lookup:
             found = await self._index.search(terms, CANDIDATES)
-        if len(found) >= ENOUGH:
+            lookup.hit = len(found) >= ENOUGH
+        if lookup.hit:
             return "lookup", found
 
-        with clock.stage("vector"):
+        with request.stage("vector") as vector:
             near = await self._vectors.nearest(" ".join(terms), CANDIDATES)
-        if not found:
-            return "vector", near  # the last resort: if nothing is near either, that is the answer
+            vector.hit = not found  # the last resort: if nothing is near either, that is the answer
+        if vector.hit:
+            return "vector", near
         if {result.slot for result in near} <= {result.slot for result in found}:
-            return "lookup", found  # the vectors add nothing to it
+            lookup.hit = True  # the vectors add nothing to it
+            return "lookup", found
 
-        with clock.stage("merge"):
+        with request.stage("merge") as merge:
+            merge.hit = True
             return "merge", merged(found, near)

@@ -10,11 +10,11 @@ const REASONS = {
   history: "this page was not connected",
 };
 
-export function eventRow(event, mine) {
+export function eventRow(event) {
   const row = template.content.cloneNode(true).firstElementChild;
+  row.event = event;
   row.dataset.requestId = event.request_id;
   row.dataset.status = event.status;
-  row.classList.toggle("mine", mine);
   const when = row.querySelector("time");
   when.dateTime = event.ts;
   when.textContent = clock.format(new Date(event.ts));
@@ -30,7 +30,6 @@ export function eventRow(event, mine) {
     answered.textContent = "note";
     row.querySelector(".stages").remove();
   }
-  answered.dataset.stage = answered.textContent;
   return row;
 }
 
@@ -40,8 +39,7 @@ function drawStages(bar, event) {
   const ran = event.stages.filter((stage) => stage.ms > 0);
   for (const stage of ran) {
     const segment = document.createElement("span");
-    segment.dataset.stage = stage.name;
-    segment.classList.toggle("hit", stage.hit);
+    segment.className = stage.hit ? "ran hit" : "ran";
     segment.style.flexGrow = stage.ms;
     bar.append(segment);
   }

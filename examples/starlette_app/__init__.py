@@ -1,0 +1,1 @@
+"""A Starlette app on Hypercorn's Trio worker, recorded as a whole, and watched from a terminal."""

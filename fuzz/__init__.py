@@ -1,0 +1,1 @@
+"""Fuzzers for what takes bytes: see ``__main__``."""

@@ -1,0 +1,144 @@
+"""What the browser tests share: one headless Chromium, and what is said to it often."""
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+import trio
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
+from support import until
+
+from vizpipe_trio import Event, Pipe, StageInfo
+
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+]
+PATIENCE_MS = 15_000
+"""How long a page may take for anything, on a machine that is busy with other things."""
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></td>\"'&amp;\u2028\u2029\u202etxt.exe"
+
+T = TypeVar("T")
+Script = Callable[[Page], None]
+
+
+class Chromium:
+    """A headless Chromium in a thread of its own, since Playwright's calls block.
+
+    A script gets a page in a fresh profile. It fails if any page of that profile writes an error
+    or a warning to its console, throws, or opens a dialog.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._playwright = self._thread.submit(lambda: sync_playwright().start()).result()
+        self._browser = self._thread.submit(self._launch).result()
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def _launch(self) -> Browser:
+        return self._playwright.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
+
+    def close(self) -> None:
+        """End the browser."""
+        self._thread.submit(self._browser.close).result()
+        self._thread.submit(self._playwright.stop).result()
+        self._thread.shutdown()
+
+    async def __call__(self, script: Script, *, quiet: bool = True, **profile: Any) -> None:
+        """Run a script to its end; ``profile`` is what Playwright's ``new_context`` takes."""
+        self._token = trio.lowlevel.current_trio_token()
+        done = self._thread.submit(_run, self._browser, script, quiet, profile)
+        await trio.to_thread.run_sync(done.result)
+
+    def in_trio(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in Trio's thread, from a script."""
+        return trio.from_thread.run_sync(function, *arguments, trio_token=self._token)
+
+    def run_in_trio(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Await an async function in Trio's thread, from a script."""
+        return trio.from_thread.run(function, *arguments, trio_token=self._token)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait in Trio's thread until a condition holds, from a script."""
+        trio.from_thread.run(until, condition, trio_token=self._token)
+
+    def wait_for_clients(self, pipe: Pipe, count: int) -> None:
+        """Wait until so many streams are open, from a script."""
+        self.wait_until(lambda: pipe.statistics().clients == count)
+
+
+def _run(browser: Browser, script: Script, quiet: bool, profile: dict[str, Any]) -> None:
+    complaints: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append(message.text)
+
+    def on_dialog(dialog: Dialog) -> None:
+        complaints.append(dialog.message)
+        dialog.dismiss()
+
+    def listen(page: Page) -> None:
+        page.on("console", on_console)
+        page.on("dialog", on_dialog)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    context = browser.new_context(**profile)
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    context.on("page", listen)
+    try:
+        script(context.new_page())
+    finally:
+        context.close()
+    assert complaints == [] or not quiet
+
+
+def require_chromium() -> None:
+    """Fail, or skip outside CI, where there is no browser."""
+    if shutil.which("chromium") is None:
+        if os.environ.get("CI"):
+            pytest.fail("the browser tests need chromium on the PATH")
+        pytest.skip("there is no chromium on the PATH")
+
+
+def rows(page: Page) -> Locator:
+    """Return the rows of the table, gaps included."""
+    return page.locator("#events tr")
+
+
+def number(page: Page, selector: str) -> int:
+    """Return a number that the page shows."""
+    return int(page.locator(selector).inner_text().replace(",", ""))
+
+
+def new_tab(context: BrowserContext, address: str) -> Page:
+    """Open a page in a new tab and wait until it is live."""
+    page = context.new_page()
+    page.goto(address)
+    expect(page.locator("#words")).to_have_text("Live")
+    return page
+
+
+def staged(*names: str, hit: str = "", ms: float = 1.0, **fields: Any) -> Event:
+    """Return an event with stages of the same length, one of which answered."""
+    stages = [StageInfo(place, name, ms, name == hit) for place, name in enumerate(names, 1)]
+    return Event(stages=stages, total_ms=ms * len(names), **fields)

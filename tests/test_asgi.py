@@ -1,0 +1,259 @@
+"""Any ASGI app on Trio: its requests recorded, its responses event streams."""
+
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from signal import SIGINT
+from typing import Any
+
+import pytest
+import trio
+from quart_trio import QuartTrio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+from support import EVENTS, connect, get, make_app, sequence, serve, tasks_living, until, watch
+
+from vizpipe_trio import Event, Pipe, Subscription, current_recording
+from vizpipe_trio.asgi import EventStream, EventStreamResponse, RecordRequests
+from vizpipe_trio.client import open_events
+from vizpipe_trio.testing import check_stream, make_event, stalled_client, wait_for_events
+
+# Recording.
+
+
+def recorded_app(pipe: Pipe) -> QuartTrio:
+    """Return a Quart-Trio app with the one line that records it; the pipe runs elsewhere."""
+    app = QuartTrio("tests")
+
+    @app.route("/notes/<name>", methods=["GET", "POST"])
+    async def notes(name: str) -> str:
+        with current_recording().stage("look up") as stage:
+            await trio.lowlevel.checkpoint()
+            stage.hit = True
+        current_recording().result_count = 7
+        return name
+
+    @app.get("/forbidden")
+    async def forbidden() -> tuple[str, int]:
+        await trio.lowlevel.checkpoint()
+        return "no", 403
+
+    @app.get("/broken")
+    async def broken() -> str:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("it is broken")
+
+    app.asgi_app = RecordRequests(app.asgi_app, pipe, source="app")  # type: ignore[method-assign]
+    return app
+
+
+async def test_one_line_records_every_request_of_a_quart_trio_app(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    client = recorded_app(viz_pipe).test_client()
+    await client.get("/notes/a?token=secret", headers={"X-Request-ID": "r-1"})
+    await client.post("/notes/b")
+    read, write = await wait_for_events(viz_events, 2)
+    assert (read.request_id, read.source, read.op, read.subject) == ("r-1", "app", "QUERY", "/notes/a")
+    assert (read.status, read.labels, read.result_count) == ("ALLOWED", ["GET", "200"], 7)
+    assert read.stages is not None
+    [stage] = read.stages
+    assert (stage.name, stage.hit) == ("look up", True)
+    assert 0 < stage.ms < read.total_ms
+    assert (write.op, write.labels) == ("WRITE", ["POST", "200"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "labels"),
+    [
+        ("/forbidden", "DENIED", ["GET", "403"]),
+        ("/nowhere", "ALLOWED", ["GET", "404"]),
+        ("/broken", "ALLOWED", ["GET", "500", "error"]),
+    ],
+)
+async def test_what_became_of_a_request_is_its_status_and_labels(
+    viz_pipe: Pipe, viz_events: Subscription, path: str, status: str, labels: list[str]
+) -> None:
+    app = recorded_app(viz_pipe)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    await app.test_client().get(path)
+    [event] = await wait_for_events(viz_events)
+    assert (event.status, event.labels) == (status, labels)
+
+
+async def test_who_looks_at_the_picture_is_not_in_it(viz_pipe: Pipe, viz_events: Subscription) -> None:
+    app = make_app(viz_pipe)
+    app.asgi_app = RecordRequests(app.asgi_app, viz_pipe)  # type: ignore[method-assign]
+    for path in ("/viz/", "/api/viz/stats", "/else"):
+        await app.test_client().get(path)
+    [event] = await wait_for_events(viz_events)
+    assert event.subject == "/else"
+    assert viz_pipe.statistics().emitted == 1
+
+
+async def ask_raw(app: Any, **scope: object) -> list[Any]:
+    """Ask an ASGI app, and return what it sends."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await trio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        sent.append(message)
+
+    await app({"type": "http", "method": "GET", "path": "/", "headers": [], **scope}, receive, send)
+    return sent
+
+
+async def test_an_exception_of_the_app_passes_through_and_is_told(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    async def app(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await ask_raw(RecordRequests(app, viz_pipe))
+    [event] = await wait_for_events(viz_events)
+    assert event.labels == ["GET", "error", "KeyError"]
+
+
+async def test_a_response_that_is_not_sent_to_its_end_is_told(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    async def app(scope: Any, receive: object, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+    assert len(await ask_raw(RecordRequests(app, viz_pipe))) == 2
+    [event] = await wait_for_events(viz_events)
+    assert event.labels == ["GET", "200", "cancelled"]
+
+
+async def test_what_is_no_http_request_goes_through_untouched(viz_pipe: Pipe) -> None:
+    scopes: list[str] = []
+
+    async def app(scope: Any, receive: object, send: object) -> None:
+        await trio.lowlevel.checkpoint()
+        scopes.append(scope["type"])
+
+    for kind in ("lifespan", "websocket"):
+        await ask_raw(RecordRequests(app, viz_pipe), type=kind)
+    assert scopes == ["lifespan", "websocket"]
+    assert viz_pipe.statistics().emitted == 0
+
+
+# Streams, from Starlette on Hypercorn's Trio worker.
+
+
+def starlette_app(pipe: Pipe) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            yield
+            pipe.stop()
+
+    async def events(request: Request) -> EventStreamResponse:
+        await trio.lowlevel.checkpoint()
+        last_event_id = request.headers.get("Last-Event-ID", "")
+        return EventStreamResponse(EventStream(pipe, last_event_id=last_event_id, heartbeat_interval=0.05))
+
+    return Starlette(routes=[Route(EVENTS, events)], lifespan=lifespan)
+
+
+async def test_starlette_streams_to_the_proper_end_and_by_the_standard() -> None:
+    pipe = Pipe()
+    async with serve(starlette_app(pipe)) as url, connect(url) as viewer:
+        await viewer.request(EVENTS)
+        status, headers = await viewer.head()
+        assert (status, headers["content-type"]) == (200, "text/event-stream")
+        assert headers["cache-control"] == "no-cache, no-transform"
+        await until(lambda: pipe.statistics().clients == 1)
+        for number in range(1, 4):
+            pipe.emit(make_event(number))
+        pipe.stop()
+        written = b"".join(await viewer.rest())
+        assert b": keep-alive\n\n" not in written.partition(b"id: ")[2]
+        assert [message.last_event_id[-2:] for message in check_stream(written)] == ["-1", "-2", "-3"]
+
+
+async def test_a_client_of_starlette_that_comes_back_gets_what_it_missed() -> None:
+    pipe = Pipe()
+    async with serve(starlette_app(pipe)) as url:
+        async with watch(url) as viewer:
+            pipe.emit(Event())
+            while not (frame := await viewer.frame()).startswith(b"id: "):
+                pass
+            last_id = frame.partition(b"\n")[0].removeprefix(b"id: ").decode()
+        await until(lambda: pipe.statistics().clients == 0)
+        pipe.emit(make_event(2))
+        async with open_events(url, last_event_id=last_id) as events:
+            assert await anext(events) == make_event(2)
+            assert sequence(f"id: {events.last_event_id}\n".encode()) == 2
+
+
+async def test_clients_of_starlette_that_leave_or_stall_leave_nothing_behind() -> None:
+    pipe = Pipe(client_capacity=4, flush_interval=0)
+    async with serve(starlette_app(pipe)) as url:
+        before = tasks_living()
+        async with stalled_client(url + EVENTS), watch(url):
+            while not pipe.statistics().missed:
+                pipe.emit(make_event(subject="x" * 50_000))
+                await trio.sleep(0.001)
+        await until(lambda: pipe.statistics().clients == 0 and tasks_living() <= before)
+
+
+async def test_a_head_request_of_a_stream_has_no_body_and_takes_no_place() -> None:
+    pipe = Pipe()
+    async with serve(starlette_app(pipe)) as url, connect(url) as client:
+        await client.request(EVENTS, method="HEAD")
+        status, headers = await client.head()
+        assert (status, headers["content-type"]) == (200, "text/event-stream")
+        assert pipe.statistics().clients == 0
+
+
+async def test_a_stream_is_refused_over_http_2_unless_somebody_wants_the_risk() -> None:
+    pipe = Pipe()
+    pipe.stop()
+    refused = await ask_raw(EventStreamResponse(EventStream(pipe)), http_version="2")
+    assert [message.get("status") for message in refused] == [505, None]
+    assert b"use HTTP/1.1" in refused[1]["body"]
+    risked = await ask_raw(EventStreamResponse(EventStream(pipe), http2=True), http_version="2")
+    assert risked[0]["status"] == 200
+    assert risked[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+# The example.
+
+
+async def test_the_starlette_example_records_streams_measures_and_ends_on_ctrl_c() -> None:
+    command = [sys.executable, "-m", "examples.starlette_app", "0"]
+    with trio.fail_after(30):
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            url = (await process.stdout.receive_some()).decode().split()[-1]
+            async with open_events(url, token="sesame") as events:
+                await until(lambda: events.connected)
+                assert (await get(url, "/greet/world")).text == "Hello, world!\n"
+                assert (await get(url, "/greet/nobody")).status_code == 403
+                given = [await anext(events) for _ in range(2)]
+                assert [(e.subject, e.status) for e in given if isinstance(e, Event)] == [
+                    ("/greet/world", "ALLOWED"), ("/greet/nobody", "DENIED"),
+                ]  # fmt: skip
+                assert "vizpipe_events_emitted_total 2.0" in (await get(url, "/metrics")).text
+                assert (await get(url, EVENTS)).status_code == 401
+            process.send_signal(SIGINT)
+            complaints = b"".join([bytes(chunk) async for chunk in process.stderr])
+            assert (await process.wait(), complaints) == (0, b"")
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+                await process.stdout.aclose()
+                await process.stderr.aclose()

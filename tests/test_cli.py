@@ -1,0 +1,237 @@
+"""The command: as it is run by hand, and what it draws."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from signal import SIGINT
+
+import pytest
+import trio
+from rich.console import Console, RenderableType
+from support import make_app, serve, until
+
+from vizpipe_trio import Missed, Pipe, StageInfo
+from vizpipe_trio._cli import _line
+from vizpipe_trio._show import Board, event_line, missed_line, stage_bar
+from vizpipe_trio.testing import make_event
+
+VIZPIPE = str(Path(sys.executable).with_name("vizpipe"))
+
+
+class Run:
+    """The command, while it runs; its output is read by who tests it."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._read = b""
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        while b"\n" not in self._read:
+            self._read += await self.process.stdout.receive_some() or pytest.fail(f"it ended: {self._read!r}")
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
+
+    async def end(self) -> tuple[int, str, str]:
+        """Return the exit code, what else it printed, and its complaints."""
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        rest = b"".join([bytes(chunk) async for chunk in self.process.stdout])
+        complaints = b"".join([bytes(chunk) async for chunk in self.process.stderr])
+        return await self.process.wait(), (self._read + rest).decode(), complaints.decode()
+
+
+@asynccontextmanager
+async def vizpipe(*arguments: str) -> AsyncGenerator[Run]:
+    """Run the command, for at most 30 seconds."""
+    environment = {**os.environ, "TZ": "UTC", "VIZ_TOKEN": "sesame", "COLUMNS": "120"}
+    with trio.fail_after(30):
+        process = await trio.lowlevel.open_process(
+            [VIZPIPE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )
+        try:
+            yield Run(process)
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+                for stream in (process.stdout, process.stderr):
+                    assert stream is not None
+                    await stream.aclose()
+
+
+async def test_tail_prints_a_line_for_each_event_and_gap_and_ends_on_ctrl_c() -> None:
+    pipe = Pipe(capacity=1)
+    async with serve(make_app(pipe, token="sesame"), seconds=30) as url, vizpipe("tail", url) as run:
+        await until(lambda: pipe.statistics().clients == 1)
+        pipe.emit(make_event(1, subject="how do\nloops end\x1b[2J"))
+        pipe.emit(make_event(2))
+        line = await run.line()
+        assert line == (
+            "00:00:00 ALLOWED  QUERY user        2.50 ms ▒▒▒▒▒███████████████████ lookup     "
+            "how do\ufffdloops end\ufffd[2J eu"
+        )
+        assert await run.line() == "-------- 1 events missed here: overload"
+        run.process.send_signal(SIGINT)
+        assert await run.end() == (0, "", "")
+
+
+async def test_tail_in_json_gives_what_was_asked_for_and_ends_when_its_reader_does() -> None:
+    pipe = Pipe()
+    async with (
+        serve(make_app(pipe, token="sesame"), seconds=30) as url,
+        vizpipe("tail", "--json", "--op", "WRITE", "--actor-type", "agent", url) as run,
+    ):
+        await until(lambda: pipe.statistics().clients == 1)
+        pipe.emit(make_event(1))
+        pipe.emit(make_event(2, op="WRITE", actor_type="agent"))
+        assert json.loads(await run.line())["request_id"] == "req-2"
+        assert run.process.stdout is not None
+        await run.process.stdout.aclose()
+        with trio.fail_after(20):
+            while run.process.poll() is None:
+                pipe.emit(make_event(3, op="WRITE", actor_type="agent"))
+                await trio.sleep(0.01)
+        assert run.process.stderr is not None
+        assert await run.process.stderr.receive_some() == b""
+        assert run.process.returncode == 0
+
+
+async def test_tail_says_why_it_is_refused() -> None:
+    async with serve(make_app(Pipe(), token="other"), seconds=30) as url, vizpipe("tail", url) as run:
+        code, printed, complaint = await run.end()
+        assert (code, printed) == (1, "")
+        assert complaint.startswith("vizpipe: no event stream: 401 {")
+
+
+async def test_tail_says_that_it_comes_back_or_ends_with_the_connection_if_told_to() -> None:
+    pipe = Pipe()
+    async with (
+        serve(make_app(pipe, token="sesame"), seconds=30) as url,
+        vizpipe("tail", url) as staying,
+        vizpipe("tail", "--no-reconnect", url) as leaving,
+    ):
+        await until(lambda: pipe.statistics().clients == 2)
+        pipe.emit(make_event(1))
+        pipe.stop()
+        for run in (staying, leaving):
+            assert "lookup" in await run.line()
+        assert await leaving.end() == (0, "", "")
+        assert staying.process.stderr is not None
+        complaint = (await staying.process.stderr.receive_some()).decode()
+        assert re.fullmatch(r"vizpipe: not connected, the next attempt is in \d s\n", complaint)
+
+
+async def test_top_shows_rates_latencies_and_stages() -> None:
+    pipe = Pipe()
+    async with (
+        serve(make_app(pipe, token="sesame"), seconds=30) as url,
+        vizpipe("top", "--no-reconnect", url) as run,
+    ):
+        await until(lambda: pipe.statistics().clients == 1)
+        for number in range(20):
+            pipe.emit(make_event(number))
+        pipe.stop()
+        code, printed, complaints = await run.end()
+        assert (code, complaints) == (0, "")
+        assert "20 in all" in printed
+        assert re.search(r"QUERY search +20 +2\.50 +2\.50 +2\.50", printed)
+        assert re.search(r"lookup +100% +100% +2\.00 +2\.00 +2\.00 +80%", printed)
+
+
+async def test_the_demo_is_a_server_to_look_at() -> None:
+    async with vizpipe("demo", "--port", "0", "--rate", "200") as demo:
+        address = re.fullmatch(
+            r"Open (http://127\.0\.0\.1:\d+)/viz/, or run: vizpipe tail \1", await demo.line()
+        )
+        assert address is not None
+        async with vizpipe("tail", "--op", "QUERY", address[1]) as tail:
+            assert re.search(
+                r"QUERY \w+ +[\d.]+ ms [▒█]{24} (policy|cache|semantic|lookup|vector|merge)",
+                await tail.line(),
+            )
+        demo.process.send_signal(SIGINT)
+        assert await demo.end() == (0, "", "")
+
+
+async def test_help_names_the_commands_and_filters() -> None:
+    async with vizpipe("tail", "--help") as run:
+        code, printed, _ = await run.end()
+        assert code == 0
+        for option in ("--json", "--op", "--status", "--source", "--actor-type", "--label", "--no-reconnect"):
+            assert option in printed
+
+
+# What is drawn.
+
+
+def drawn(renderable: RenderableType) -> str:
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("times", "bar"),
+    [
+        ([], "........"),
+        ([0.0, 0.0], "........"),
+        ([1.0, 1.0], "▒▒▒▒████"),
+        ([0.0, 5.0], "████████"),
+        ([7.0, 0.001], "▒▒▒▒▒▒▒▒"),
+        ([1.0, 1.0, 1.0], "▒▒▒▒▒███"),
+    ],
+)
+def test_a_stage_bar_is_shared_as_the_time_was(times: list[float], bar: str) -> None:
+    last = len(times)
+    stages = [StageInfo(place, "a", ms, hit=place == last) for place, ms in enumerate(times, 1)]
+    assert stage_bar(stages, 8).plain == bar.replace(".", "·")
+
+
+def test_no_part_of_an_event_reaches_the_terminal_as_a_command() -> None:
+    evil = "\x1b]0;pwned\x07\r\n\x9b2J\u202e"
+    event = make_event(subject=evil, labels=[evil], stages=[StageInfo(1, evil, 1.0, hit=True)])
+    board = Board()
+    board.add(make_event(source=evil, stages=[StageInfo(1, evil, 1.0)]), 0)
+    shown = event_line(event).plain + drawn(board.render(1, evil))
+    assert not set(shown) & set("\x1b\x07\r\x9b\u202e")
+
+
+@pytest.mark.parametrize(("terminal", "length"), [(True, 60), (False, 283)])
+def test_an_event_is_one_line_cut_to_the_width_of_a_terminal_only(terminal: bool, length: int) -> None:
+    console = Console(force_terminal=terminal, width=60, color_system=None)
+    line = _line(console, make_event(subject="long " * 40))
+    assert line.endswith("\n")
+    assert [len(part) for part in line.splitlines()] == [length]
+
+
+def test_a_gap_is_told_with_its_number_or_that_nobody_knows_it() -> None:
+    assert missed_line(Missed("slow", 12)).plain == "-------- 12 events missed here: slow"
+    assert (
+        missed_line(Missed("history", None)).plain
+        == "-------- an unknown number of events missed here: history"
+    )
+
+
+def test_a_board_looks_back_on_ten_seconds_and_counts_all() -> None:
+    board = Board()
+    for number in range(100):
+        board.add(make_event(number, total_ms=float(number)), number / 5)
+    shown = drawn(board.render(20.0, "here"))
+    assert "here  5.0 events/s  100 in all" in shown
+    assert "QUERY search      50    74.00    97.00    99.00" in shown
+
+
+def test_a_board_does_not_pretend_to_know_what_it_does_not() -> None:
+    board = Board()
+    assert "0.0 events/s  0 in all" in drawn(board.render(5, "here"))
+    for missed in (Missed("slow", 3), Missed("slow", 4), Missed("history", 2), Missed("history", None)):
+        board.add(missed, 1)
+    assert "missed (slow) 7  missed (history) 2 and more" in drawn(board.render(5, "here"))

@@ -1,0 +1,313 @@
+"""What the dashboard shows: the pipeline, the charts, the table, one event."""
+
+import json
+import random
+from datetime import UTC, datetime
+from itertools import islice
+from urllib.parse import unquote
+
+import pytest
+import trio
+from browsing import HOSTILE, Chromium, number, rows, staged
+from playwright.sync_api import Locator, Page, expect
+from support import make_app, serve
+
+from examples.docsearch import corpus
+from examples.docsearch.pipeline import Pipeline
+from examples.docsearch.stages import STAGES
+from examples.docsearch.traffic import requests
+from vizpipe_trio import Event, Pipe, StageInfo
+
+VIZ = "/viz/?token=right"
+
+
+def cells(page: Page) -> list[str]:
+    return rows(page).first.locator("td").all_inner_texts()
+
+
+def stage(page: Page, name: str) -> Locator:
+    return page.locator(".viz-stage", has=page.get_by_text(name, exact=True))
+
+
+async def test_an_event_is_a_row_of_the_table_and_the_newest_comes_first(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        expect(page.locator("#empty")).to_be_visible()
+        stages = [StageInfo(1, "cache", 0.25), StageInfo(2, "vectors", 1.5, hit=True)]
+        pipe.emit(
+            Event(source="gate", subject="a", status="FILTERED", result_count=3, total_ms=1.75, stages=stages)
+        )
+        expect(rows(page)).to_have_count(1)
+        assert cells(page)[1:] == ["FILTERED", "QUERY", "user", "gate", "a", "", "vectors", "3", "1.75 ms"]
+        pipe.emit(Event(request_id="r2", op="WRITE", actor_type="agent"))
+        expect(rows(page)).to_have_count(2)
+        assert cells(page)[1:] == ["ALLOWED", "WRITE", "agent", "", "r2", "", "–", "0", "0 ms"]
+        assert (number(page, "#seen"), number(page, "#missed-all")) == (2, 0)
+        expect(page.locator("#empty")).to_be_hidden()
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def example_events() -> list[Event]:
+    """Return a hundred events as the example makes them."""
+    documents = corpus.load()
+    pipeline = Pipeline(Pipe())  # which nobody watches
+    await pipeline.load(documents)
+    asked = (r.path for r in requests(documents, random.Random(1)) if r.method == "GET")
+    queries = [unquote(path.partition("=")[2]) for path in islice(asked, 100)]
+    events = [(await pipeline.search(query, "user")).event for query in queries]
+    pipeline.close()
+    return events
+
+
+async def test_ten_thousand_events_are_counted_exactly_as_in_the_ledger(browse: Chromium) -> None:
+    pipe = Pipe()
+    events = await example_events() * 100
+    hits = dict.fromkeys(STAGES, 0)
+    for event in events:
+        for place, info in enumerate(event.stages or ()):
+            hits[STAGES[place]] += info.hit
+
+    async def feed() -> None:
+        for start in range(0, 10_000, 50):
+            for event in events[start : start + 50]:
+                pipe.emit(event)
+            await trio.sleep(0.01)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&window=600")
+        browse.wait_for_clients(pipe, 1)
+        browse.run_in_trio(feed)
+        expect(page.locator("#seen")).to_have_text("10,000")
+        ledger = pipe.statistics()
+        assert (ledger.emitted, ledger.broadcast, ledger.delivered) == (10_000, 10_000, 10_000)
+        assert (ledger.dropped, ledger.invalid, ledger.missed) == (0, 0, 0)
+        assert number(page, "#missed-all") == 0
+        for name, answered in hits.items():
+            expect(stage(page, name).locator(".viz-count")).to_have_text(f"{answered:,} answered")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_each_stage_has_its_share_of_hits_and_of_time(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        for _ in range(3):
+            pipe.emit(staged("cache", "lookup", hit="cache", ms=1))
+        pipe.emit(staged("cache", "lookup", hit="lookup", ms=9))
+        cache, lookup = stage(page, "cache"), stage(page, "lookup")
+        expect(cache.locator(".viz-hits")).to_have_text("75.0%")
+        expect(cache.locator(".viz-count")).to_have_text("3 answered")
+        expect(lookup.locator(".viz-hits")).to_have_text("25.0%")
+        expect(cache.locator(".viz-time")).to_have_text("50.0% of time")
+        # Quantiles are within 5 %.
+        assert 0.95 <= float(cache.locator(".viz-median").inner_text().removesuffix(" ms")) <= 1.05
+        assert 8.55 <= float(cache.locator(".viz-p95").inner_text().removesuffix(" ms")) <= 9.45
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+@pytest.mark.parametrize("count", [6, 16])
+async def test_the_pipeline_has_the_stages_that_the_events_have(browse: Chromium, count: int) -> None:
+    pipe = Pipe()
+    names = [f"stage {place}" for place in range(1, count + 1)]
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        expect(page.locator("#no-stages")).to_be_visible()
+        pipe.emit(staged(*names, hit=names[-1]))
+        expect(page.locator(".viz-stage")).to_have_count(count)
+        assert page.locator(".viz-name").all_inner_texts() == names
+        width = page.locator("#pipeline").evaluate("(e) => e.scrollWidth - e.clientWidth")
+        assert width == 0
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_stages_without_number_are_bounded(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(staged(*[f"s{place}" for place in range(60)], hit="s59"))
+        expect(page.locator(".viz-stage")).to_have_count(25)
+        expect(stage(page, "(other stages)").locator(".viz-count")).to_have_text("1 answered")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_an_event_runs_and_the_stage_that_answered_lights_up(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        expect(page.locator(".viz-stage")).to_have_count(3)
+        page.evaluate("""() => {
+            window.lit = new Set();
+            const look = () => {
+                for (const glow of document.querySelectorAll(".viz-glow")) {
+                    if (glow.getAnimations().length) lit.add(glow.closest("li").querySelector(".viz-name").innerText);
+                }
+                requestAnimationFrame(look);
+            };
+            look();
+        }""")
+        pipe.emit(staged("gate", "cache", "lookup", hit="cache"))
+        page.wait_for_selector(".viz-run", state="attached")
+        expect(page.locator(".viz-run")).to_have_count(0)  # it has arrived
+        page.evaluate("new Promise((end) => requestAnimationFrame(() => requestAnimationFrame(end)))")
+        assert page.evaluate("[...lit]") == ["cache"]
+
+    app = make_app(pipe, token="right", stages=["gate", "cache", "lookup"])
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_charts_say_rates_latencies_and_decisions(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        for status in ("ALLOWED", "ALLOWED", "ALLOWED", "FILTERED", "DENIED"):
+            pipe.emit(Event(status=status, total_ms=10))
+        shares = page.locator("[data-chart=decisions]")
+        expect(shares.locator("[data-value=ALLOWED]")).to_have_text("60.0%")
+        expect(shares.locator("[data-value=FILTERED]")).to_have_text("20.0%")
+        expect(shares.locator("[data-value=DENIED]")).to_have_text("20.0%")
+        expect(shares.locator("canvas")).to_have_accessible_name(
+            "ALLOWED 60.0%, FILTERED 20.0%, DENIED 20.0%"
+        )
+        for quantile in ("p50", "p95", "p99"):
+            expect(page.locator(f"[data-value={quantile}]")).to_have_text(
+                "9.87 ms"
+            )  # the middle of its bucket
+        assert float(page.locator("[data-value=QUERY]").inner_text()) > 0
+        expect(page.locator("[data-value=WRITE]")).to_have_text("0")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_chart_tells_single_moments_to_the_pointer_and_to_the_arrow_keys(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        figure = page.locator("[data-chart=rates]")
+        expect(figure.locator("[data-value=QUERY]")).to_have_text("0")  # it is drawn
+        figure.locator("canvas").hover()
+        expect(figure.locator(".at")).to_contain_text("s ago")
+        page.mouse.move(0, 0)
+        expect(figure.locator(".at")).to_have_text("")
+        figure.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(figure.locator(".at")).to_have_text("0.5 s ago")
+        page.keyboard.press("ArrowLeft")
+        expect(figure.locator(".at")).to_have_text("1.0 s ago")
+        page.keyboard.press("Escape")
+        expect(figure.locator(".at")).to_have_text("")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_row_opens_the_whole_event_with_its_waterfall_and_its_json(browse: Chromium) -> None:
+    pipe = Pipe()
+    stages = [StageInfo(1, "cache", 2.0), StageInfo(2, "lookup", 6.0, hit=True)]
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    event = Event(moment, "r1", "gate", "QUERY", "cheese", "agent", "ALLOWED", ["a", "b"], 3, 10.0, stages)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(event)
+        rows(page).first.click()
+        detail = page.get_by_role("complementary", name="The chosen event")
+        expect(detail.get_by_role("heading")).to_have_text("cheese")
+        assert detail.locator("dl").inner_text().split("\n") == [
+            "Time", "2026-01-01T00:00:00Z", "Request", "r1", "Source", "gate", "Op", "QUERY", "Actor", "agent",
+            "Status", "ALLOWED", "Labels", "a, b", "Results", "3", "Total", "10.0 ms",
+        ]  # fmt: skip
+        bars = detail.locator(".waterfall li").evaluate_all("""(bars) => bars.map((bar) =>
+            [bar.querySelector(".label").innerText.trim(), bar.querySelector(".value").innerText,
+             bar.querySelector(".track").style.getPropertyValue("--from"),
+             bar.querySelector(".track").style.getPropertyValue("--length")])""")
+        assert bars == [
+            ["cache", "2.00 ms", "0", "0.2"],
+            ["lookup answered", "6.00 ms", "0.2", "0.6"],
+            ["between stages", "2.00 ms", "0.8", "0.2"],
+        ]
+        detail.get_by_role("button", name="Copy as JSON").click()
+        expect(detail.locator("[data-part=copied]")).to_have_text("Copied")
+        copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+        assert (copied["request_id"], copied["stages"][1]["ms"], copied["labels"]) == ("r1", 6.0, ["a", "b"])
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, permissions=["clipboard-read", "clipboard-write"])
+
+
+async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        for index in range(300):
+            pipe.emit(Event(subject=f"e{index}"))
+        expect(page.locator("#seen")).to_have_text("300")
+        expect(rows(page)).to_have_count(40)  # of so many at once
+        expect(rows(page).first).to_contain_text("e299")
+        for index in range(300, 310):
+            pipe.emit(Event(subject=f"e{index}"))
+        expect(rows(page)).to_have_count(50)
+        rows(page).nth(2).hover()
+        pipe.emit(Event(subject="e310"))
+        expect(page.locator("#tail-note")).to_have_text("Held while you are on it: 1 newer")
+        expect(rows(page).first).to_contain_text("e309")
+        page.mouse.move(0, 0)
+        expect(rows(page).first).to_contain_text("e310")
+        expect(page.locator("#tail-note")).to_have_text("")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_hostile_text_is_shown_as_text(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        stages = [StageInfo(-1, "", -1e308), StageInfo(2, HOSTILE, 1e308, hit=True)]
+        moment = datetime(9999, 12, 31, tzinfo=UTC)
+        pipe.emit(
+            Event(moment, HOSTILE, HOSTILE, subject=HOSTILE, labels=[HOSTILE], total_ms=-1, stages=stages)
+        )
+        expect(rows(page)).to_have_count(1)
+        assert rows(page).locator("td").all_text_contents().count(HOSTILE) == 3
+        rows(page).first.click()
+        expect(page.locator("#detail h2")).to_have_text(HOSTILE)
+        expect(page.locator(".viz-name")).to_have_text(["", HOSTILE])
+        pipe.emit(Event(stages=stages))  # now that its stages are there, it runs
+        page.wait_for_selector(".viz-run", state="attached")
+        assert page.locator("img, body script, #events script").count() == 0
+        expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+
+    async with serve(make_app(pipe, token="right", title=HOSTILE), seconds=60) as url:
+        await browse(script)

@@ -1,0 +1,211 @@
+"""Whether everybody can use the dashboard: an audit, the keyboard, small and large screens, motion, colours."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import Chromium, rows, staged
+from playwright.sync_api import Page, expect
+from support import make_app, serve
+
+from vizpipe_trio import Event, Pipe
+
+VIZ = "/viz/?token=right"
+CACHE = Path(__file__).parent.parent / ".cache"
+AXE = CACHE / "node_modules" / "axe-core" / "axe.min.js"
+STAGES = ["policy", "cache", "semantic", "lookup", "vector", "merge"]
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return the source of axe-core, which npm brings."""
+    npm = shutil.which("npm")
+    if npm is None and not AXE.exists():
+        if os.environ.get("CI"):
+            pytest.fail("the audit needs npm on the PATH")
+        pytest.skip("there is no npm on the PATH")
+    if not AXE.exists():
+        command = [
+            str(npm),
+            "install",
+            "--prefix",
+            str(CACHE),
+            "--no-save",
+            "--no-audit",
+            "--silent",
+            "axe-core@4",
+        ]
+        subprocess.run(command, check=True, timeout=120)  # noqa: S603 - our own command
+    return AXE.read_text()
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    page.evaluate(axe)
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    result: dict[str, Any] = page.evaluate("(values) => axe.run({ runOnly: { type: 'tag', values } })", tags)
+    assert len(result["passes"]) > 20
+    return [
+        f"{v['id']}: {node['html']} {node['failureSummary']}"
+        for v in result["violations"]
+        for node in v["nodes"]
+    ]
+
+
+def burst(pipe: Pipe) -> None:
+    statuses = ("ALLOWED", "FILTERED", "DENIED")
+    for index in range(12):
+        pipe.emit(
+            staged(
+                *STAGES, hit=STAGES[index % 6], subject=f"e{index}", status=statuses[index % 3], labels=["a"]
+            )
+        )
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1440)])
+async def test_an_audit_finds_nothing(browse: Chromium, axe: str, scheme: str, width: int) -> None:
+    pipe = Pipe(capacity=10)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        assert violations(page, axe) == []  # while it is empty
+        browse.in_trio(burst, pipe)
+        expect(page.locator(".gap")).to_have_count(1)
+        if width == 360:
+            page.get_by_role("button", name="Filters").click()
+        page.locator("#view").get_by_role("checkbox", name="DENIED").check()
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.in_trio(burst, pipe)
+        expect(page.locator("td.status[data-status=DENIED]").first).to_be_visible()
+        expect(page.locator(".viz-run")).to_have_count(0)
+        assert violations(page, axe) == []
+        rows(page).locator("button").first.click()
+        expect(page.locator("#detail")).to_be_visible()
+        page.get_by_role("button", name="Pause").click()
+        assert violations(page, axe) == []
+
+    async with serve(make_app(pipe, token="right", stages=STAGES), seconds=60) as url:
+        await browse(script, color_scheme=scheme, viewport={"width": width, "height": 900})
+
+
+async def test_an_audit_finds_nothing_when_it_is_refused(browse: Chromium, axe: str) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        expect(page.locator("#token")).to_be_visible()
+        assert violations(page, axe) == []
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_all_of_it_works_by_keyboard(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        for index in range(3):
+            pipe.emit(Event(subject=f"e{index}"))
+        expect(rows(page)).to_have_count(3)
+        page.get_by_role("button", name="Pause").focus()
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.closest('tbody') !== null"):
+                break
+        focused = page.locator(":focus")
+        expect(focused).to_have_text("e2")  # one stop for the whole table,
+        page.keyboard.press("ArrowDown")  # and the arrows from there
+        expect(focused).to_have_text("e1")
+        pipe.emit(Event(subject="e3"))
+        expect(page.locator("#tail-note")).to_contain_text("1 newer")
+        page.keyboard.press("Enter")
+        expect(page.locator("#detail h2")).to_be_focused()
+        expect(page.locator("#detail h2")).to_have_text("e1")
+        page.keyboard.press("Escape")
+        expect(page.locator("#detail")).to_be_hidden()
+        expect(focused).to_have_text("e1")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_the_live_region_speaks_of_changes_and_not_of_events(browse: Chromium) -> None:
+    pipe = Pipe(capacity=2)
+
+    def script(page: Page) -> None:
+        page.add_init_script("""window.said = [];
+            document.addEventListener("DOMContentLoaded", () => new MutationObserver(() =>
+                said.push(document.getElementById("announced").textContent)
+            ).observe(document.getElementById("announced"), { childList: true, characterData: true, subtree: true }));
+        """)
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        expect(page.locator("#words")).to_have_text("Live")
+        for repeat in range(3):
+            browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(5)])
+            expect(page.locator("#missed-all")).to_have_text(str(3 * (repeat + 1)))
+        said = page.evaluate("said")
+        assert len(said) <= 3
+        assert [words for words in said if words not in {"Connecting…", "Live"}] == ["3 events missed so far"]
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280, 2560])
+async def test_it_fits_every_width(browse: Chromium, width: int) -> None:
+    pipe = Pipe()
+    names = [f"a stage with a long name {place}" for place in range(1, 17)]
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(
+            staged(*names, hit=names[3], subject="word" * 100, source="source" * 20, labels=["label" * 30])
+        )
+        expect(rows(page)).to_have_count(1)
+        rows(page).locator("button").click()
+        expect(page.locator("#detail")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for part in (
+            page.locator("header").first,
+            page.locator("#pause"),
+            page.locator("#detail"),
+            page.locator("#tail"),
+        ):
+            box = part.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, viewport={"width": width, "height": 900})
+
+
+async def test_nothing_moves_where_less_motion_is_asked_for(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(staged("cache", "lookup", hit="lookup"))
+        expect(page.locator(".viz-last .viz-name")).to_have_text("lookup")
+        assert page.evaluate("document.getAnimations().length") == 0
+        assert page.locator(".viz-run").count() == 0
+
+    async with serve(make_app(pipe, token="right", stages=["cache", "lookup"]), seconds=60) as url:
+        await browse(script, reduced_motion="reduce")
+
+
+async def test_colours_follow_the_systems_scheme(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 20)"
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(244, 246, 248)"
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script, color_scheme="dark")

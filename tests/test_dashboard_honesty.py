@@ -1,0 +1,418 @@
+"""What the dashboard says of losses, and of its connection."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from browsing import Chromium, number, rows
+from playwright.sync_api import Page, expect
+from quart import request
+from quart_trio import QuartTrio
+from support import EVENTS, make_app, serve
+
+from vizpipe_trio import Event, Pipe
+
+VIZ = "/viz/?token=right"
+APP = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def wrap(app: QuartTrio, around: Callable[[APP, Any, Any, Any], Awaitable[None]]) -> None:
+    """Have an app's event streams served through a function."""
+    answer = app.asgi_app
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        if str(scope.get("path")).endswith(EVENTS):
+            await around(answer, scope, receive, send)
+        else:
+            await answer(scope, receive, send)
+
+    app.asgi_app = asgi_app  # type: ignore[method-assign]
+
+
+def cut_short(app: QuartTrio) -> Callable[[], None]:
+    """Return what cuts the streams that an app has open; their pages wait for long before they come back."""
+    streams: list[trio.CancelScope] = []
+
+    async def around(answer: APP, scope: Any, receive: Any, send: Any) -> None:
+        async def send_patiently(message: Any) -> None:
+            if "body" in message:
+                message["body"] = message["body"].replace(b"retry: 2000", b"retry: 99999")
+            await send(message)
+
+        with trio.CancelScope() as stream:
+            streams.append(stream)
+            await answer(scope, receive, send_patiently)
+
+    def cut() -> None:
+        for stream in streams:
+            stream.cancel()
+
+    wrap(app, around)
+    return cut
+
+
+def emit_at_once(pipe: Pipe, count: int) -> None:
+    for _ in range(count):
+        pipe.emit(Event())
+
+
+async def test_a_gap_is_shown_where_the_events_are_missing_and_in_the_total(browse: Chromium) -> None:
+    pipe = Pipe(capacity=2)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        browse.in_trio(emit_at_once, pipe, 5)
+        expect(rows(page)).to_have_count(3)
+        pipe.emit(Event())
+        expect(rows(page)).to_have_count(4)
+        expect(rows(page).nth(1)).to_have_text("3 events missing here: the pipe’s entrance was full")
+        assert (number(page, "#seen"), number(page, "#missed-all")) == (3, 3)
+        assert number(page, "[data-reason=overload]") == 3
+        assert number(page, "[data-reason=slow]") == 0
+        ledger = pipe.statistics()
+        assert (ledger.emitted, ledger.dropped, ledger.delivered) == (6, 3, 3)
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_an_unknown_number_is_told_as_unknown_and_as_at_least(browse: Chromium) -> None:
+    pipe = Pipe(capacity=2)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&op=QUERY")
+        browse.wait_for_clients(pipe, 1)
+        browse.in_trio(emit_at_once, pipe, 5)  # how many of the three a filter would let through is unknown
+        expect(page.locator("#missed-all")).to_have_text("?")
+        expect(page.locator("[data-reason=overload]")).to_have_text("?")
+        expect(rows(page).first).to_contain_text("An unknown number of events missing here")
+        page.get_by_role("checkbox", name="QUERY").uncheck()
+        expect(page.locator("#missed-all")).to_have_text("0")  # another question, another answer
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_the_window(
+    browse: Chromium,
+) -> None:
+    pipe = Pipe(capacity=2)
+    red = """() => {
+        const canvas = document.querySelector("[data-chart=rates] canvas");
+        const { width, height } = canvas;
+        const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(canvas, 0, 0);
+        const { data } = copy.getImageData(0, 0, width, height);
+        let marked = 0;
+        for (let at = 0; at < data.length; at += 4) marked += data[at] === 179 && data[at + 1] === 38;
+        return marked;
+    }"""
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        headline = page.locator("[data-chart=rates] .headline")
+        expect(headline).to_have_text("0")
+        assert page.evaluate(red) == 0
+        browse.in_trio(emit_at_once, pipe, 5)
+        expect(headline).to_have_text(re.compile("^≥ "))
+        expect(page.locator("[data-value=QUERY]")).to_have_text(re.compile("^≥ "))
+        expect(page.locator("[data-chart=latencies] .at")).to_have_text("some are missing")
+        page.wait_for_timeout(1500)  # until the slot is full, and drawn
+        assert page.evaluate(red) > 0
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, color_scheme="light")
+
+
+async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+
+    async def around(answer: APP, scope: Any, receive: Any, send: Any) -> None:
+        async def and_more(message: Any) -> None:
+            await send(message)
+            if b": vizpipe" in message.get("body", b""):
+                data = b'event: missed\ndata: {"missed":4,"reason":"relay"}\n\n'
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        await answer(scope, receive, and_more)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("[data-reason=relay]")).to_have_text("4")
+        expect(page.locator("#missed-all")).to_have_text("4")
+        expect(page.locator(".reason").last).to_have_text("relay4")
+        expect(rows(page).first).to_have_text("4 events missing here: lost between the server’s processes")
+
+    wrap(app, around)
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_page_that_cannot_keep_up_is_told_what_it_missed(browse: Chromium) -> None:
+    pipe = Pipe(capacity=40_000, client_capacity=40_000)
+    app = make_app(pipe, token="right")
+    release = trio.Event()
+
+    @app.get("/held")
+    async def held() -> str:
+        await release.wait()
+        return ""
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        # The page is stuck until all events are with the browser; the hub, in its worker, is not.
+        page.evaluate("""setTimeout(() => {
+            const request = new XMLHttpRequest();
+            request.open("GET", "/held", false);
+            request.send();
+        })""")
+        browse.in_trio(emit_at_once, pipe, 30_000)
+        browse.wait_until(lambda: pipe.statistics().delivered == 30_000)
+        browse.run_in_trio(trio.sleep, 1)
+        browse.in_trio(release.set)
+        pipe.emit(Event())
+        expect(page.locator("[data-reason=slow]")).not_to_have_text("0")
+        missed = number(page, "[data-reason=slow]")
+        expect(page.locator("#seen")).to_have_text(f"{30_001 - missed:,}")
+        assert number(page, "#missed-all") == missed
+
+    async with serve(app, seconds=60) as url:
+        await browse(script, quiet=False)  # the browser warns of a request that blocks
+
+
+# The connection
+
+
+async def test_a_cut_stream_counts_down_comes_back_and_gets_each_event_once(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    cut = cut_short(app)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="before"))
+        expect(rows(page)).to_have_count(1)
+        browse.in_trio(cut)
+        expect(page.locator("#words")).to_have_text(re.compile(r"^Reconnecting in \d+ s$"))
+        expect(page.get_by_role("status").first).to_have_text("Reconnecting")  # no countdown for the ear
+        browse.wait_for_clients(pipe, 0)
+        pipe.emit(Event(subject="meanwhile"))
+        page.get_by_role("button", name="Try now").click()
+        expect(page.locator("#words")).to_have_text("Live")
+        pipe.emit(Event(subject="after"))
+        expect(rows(page)).to_have_count(3)
+        subjects = page.locator("#events .subject").all_inner_texts()
+        assert subjects == ["after", "meanwhile", "before"]
+        assert (number(page, "#seen"), number(page, "#missed-all")) == (3, 0)
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_what_comes_late_is_shown_where_it_would_have_come(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    cut = cut_short(app)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event())
+        expect(rows(page)).to_have_count(1)
+        browse.in_trio(cut)
+        browse.wait_for_clients(pipe, 0)
+        for _ in range(3):
+            page.wait_for_timeout(1000)
+            pipe.emit(Event())
+            pipe.emit(Event())
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="Try now").click()
+        expect(rows(page)).to_have_count(7)
+        figure = page.locator("[data-chart=rates]")
+        figure.focus()
+        seen: list[float] = []
+        for _ in range(50):  # slots of half a second
+            page.keyboard.press("ArrowLeft")
+            seen.append(float(figure.locator("[data-value=QUERY]").inner_text()))
+        assert max(seen) <= 4  # two in a slot; all six at once would be twelve a second
+        assert len([rate for rate in seen if rate > 0]) >= 3
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_page_that_had_seen_no_event_does_not_know_what_went_by_without_it(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    cut = cut_short(app)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.in_trio(cut)
+        browse.wait_for_clients(pipe, 0)
+        pipe.emit(Event(subject="meanwhile"))
+        page.get_by_role("button", name="Try now").click()
+        expect(page.locator("[data-reason=history]")).to_have_text("?")
+        expect(rows(page).first).to_contain_text("An unknown number of events missing here")
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_stream_that_has_gone_silent_is_given_up(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right", heartbeat_interval=0.5)
+    silent = False
+
+    async def around(answer: APP, scope: Any, receive: Any, send: Any) -> None:
+        async def swallow(message: Any) -> None:
+            if not silent:
+                await send(message)
+
+        await answer(scope, receive, swallow)
+
+    def hush(hushed: bool) -> None:
+        nonlocal silent
+        silent = hushed
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.in_trio(hush, True)
+        expect(page.locator("#words")).to_contain_text("Reconnecting")
+        browse.in_trio(hush, False)
+        expect(page.locator("#words")).to_have_text("Live")
+
+    wrap(app, around)
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_it_missed(
+    browse: Chromium,
+) -> None:
+    pipes = [Pipe(), Pipe()]
+    apps = [make_app(pipe, token="right") for pipe in pipes]
+    restart = trio.Event()
+
+    def script(page: Page) -> None:
+        page.goto(f"http://127.0.0.1:{port}{VIZ}")
+        browse.wait_for_clients(pipes[0], 1)
+        pipes[0].emit(Event(subject="first life"))
+        expect(rows(page)).to_have_count(1)
+        browse.in_trio(restart.set)
+        browse.wait_for_clients(pipes[1], 1)
+        expect(page.locator("#words")).to_have_text("Live")
+        pipes[1].emit(Event(subject="second life"))
+        expect(rows(page)).to_have_count(3)
+        expect(rows(page).nth(1)).to_contain_text("gone before this page came back")
+        expect(page.locator("[data-reason=history]")).to_have_text("?")
+        expect(page.locator("#seen")).to_have_text("2")
+
+    port = 0
+    started = trio.Event()
+
+    async def lives() -> None:
+        nonlocal port
+        async with serve(apps[0], seconds=60) as url:
+            port = int(url.rpartition(":")[2])
+            started.set()
+            await restart.wait()
+            pipes[0].stop()
+        async with serve(apps[1], seconds=60, port=port):
+            await done.wait()
+
+    done = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lives)
+        await started.wait()
+        await browse(script)
+        done.set()
+
+
+@pytest.mark.parametrize("query", ["", "?token=wrong"])
+async def test_without_the_right_token_it_says_so_and_takes_another(browse: Chromium, query: str) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/" + query)
+        expect(page.locator("#words")).to_have_text("Refused")
+        expect(page.get_by_role("heading", name="This stream needs a token")).to_be_visible()
+        expect(page.locator("#notice-why")).to_contain_text("401: a token is needed")
+        page.get_by_role("textbox", name="Token").fill("right")
+        page.get_by_role("button", name="Open").click()
+        expect(page.locator("#words")).to_have_text("Live")
+        expect(page.locator("#notice")).to_be_hidden()
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&op=READ")
+        expect(page.locator("#words")).to_have_text("Refused")
+        expect(page.locator("#notice-why")).to_have_text(
+            "400: there is no op 'READ'. There are: QUERY, WRITE"
+        )
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#words")).to_have_text("Live")
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_an_answer_that_is_no_stream_is_not_taken_for_one(browse: Chromium) -> None:
+    app = make_app(Pipe())
+
+    @app.before_request
+    async def log_in() -> str | None:  # noqa: ASYNC124 - Quart's interface
+        return "<h1>Log in</h1>" if request.path == EVENTS else None
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_have_text("Refused")
+        expect(page.locator("#notice-why")).to_have_text("200: the answer is not an event stream")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_over_the_limit_it_waits_for_a_place_and_takes_it(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&op=WRITE")
+        browse.wait_for_clients(pipe, 1)
+        other = page.context.new_page()
+        other.goto(url + VIZ + "&op=QUERY")
+        expect(other.locator("#words")).to_have_text(re.compile(r"^Over the limit, next try in [1-5] s$"))
+        expect(other.locator("#notice-why")).to_have_text("503: all 1 places are taken")
+        page.close()
+        expect(other.locator("#words")).to_have_text("Live")
+
+    async with serve(make_app(pipe, token="right", max_clients=1), seconds=60) as url:
+        await browse(script)
+
+
+async def test_when_the_pipe_has_ended_it_says_so(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        pipe.stop()
+        expect(page.locator("#words")).to_have_text(re.compile(r"^Ended, next try in [1-5] s$"))
+        expect(page.locator("#notice-why")).to_have_text("503: the pipe has ended")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)

@@ -1,0 +1,114 @@
+"""The dashboard in other people's places: under a prefix, behind a proxy, with a title, on a page of theirs."""
+
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from browsing import HOSTILE, Chromium, rows, staged
+from playwright.sync_api import Page, expect
+from support import get, make_app, serve
+
+from examples.docsearch.app import create_app
+from vizpipe_trio import Event, Pipe
+from vizpipe_trio.quart import viz_blueprint
+
+
+async def test_all_addresses_begin_with_the_prefix(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + "/ops/viz/?token=right")
+        expect(page.locator("#words")).to_have_text("Live")
+        pipe.emit(Event())
+        expect(rows(page)).to_have_count(1)
+
+    async with serve(make_app(pipe, token="right", url_prefix="/ops"), seconds=60) as url:
+        await browse(script)
+        assert (await get(url, "/viz/")).status_code == 404
+        assert (await get(url, "/ops/api/viz/stats?token=right")).json()["emitted"] == 1
+
+
+async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    answer = app.asgi_app
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix("/team/search")
+            scope = (
+                {**scope, "path": path, "raw_path": path.encode()}
+                if path != scope["path"]
+                else {**scope, "path": "/none"}
+            )
+        await answer(scope, receive, send)
+
+    app.asgi_app = asgi_app  # type: ignore[method-assign]
+
+    def script(page: Page) -> None:
+        page.goto(url + "/team/search/viz/?token=right&op=QUERY")
+        expect(page.locator("#words")).to_have_text("Live")
+        assert page.url == url + "/team/search/viz/?op=QUERY"
+        pipe.emit(Event())
+        expect(rows(page)).to_have_count(1)
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_title_and_stages_are_set_from_python_and_stand_before_the_first_event(
+    browse: Chromium,
+) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/?token=right")
+        expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+        assert page.locator(".viz-name").all_text_contents() == ["merge", HOSTILE, "cache"]
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(staged("cache", "late", "merge", hit="late"))
+        expect(page.locator(".viz-name")).to_have_count(4)
+        assert page.locator(".viz-name").all_text_contents() == ["merge", HOSTILE, "late", "cache"]
+
+    app = make_app(pipe, token="right", title=HOSTILE, stages=["merge", HOSTILE, "cache"])
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+@pytest.mark.parametrize("stages", ["cache", [1, 2]])
+def test_stages_that_are_no_sequence_of_names_are_refused(stages: Any) -> None:
+    with pytest.raises(TypeError, match="stages must be a sequence of names"):
+        viz_blueprint(Pipe(), token="right", stages=stages)
+
+
+def test_all_files_together_weigh_less_than_100_kb() -> None:
+    sizes = [len(file.read_bytes()) for file in files("vizpipe_trio").joinpath("dashboard").iterdir()]
+    assert sum(sizes) < 100_000
+
+
+async def test_a_search_in_the_example_runs_through_the_pipeline_on_its_own_page(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + "/?token=right")
+        expect(page.locator("#connection")).to_have_text("connected")
+        assert page.locator(".viz-name").all_text_contents() == [
+            "policy",
+            "cache",
+            "semantic",
+            "lookup",
+            "vector",
+            "merge",
+        ]
+        page.get_by_role("button", name="for loop", exact=True).click()
+        page.wait_for_selector(".viz-run.viz-marked", state="attached")
+        expect(page.locator("#events .mine")).to_have_count(1)
+        expect(page.locator(".viz-stage", has_text="lookup").locator(".viz-count")).to_have_text("1 answered")
+        page.get_by_role("button", name="for loop", exact=True).click()
+        expect(page.locator(".viz-stage", has_text="cache").locator(".viz-count")).to_have_text("1 answered")
+        page.get_by_role("link", name="Dashboard").click()
+        expect(page.locator("#words")).to_have_text("Live")
+        assert page.url == url + "/viz/"
+
+    async with serve(create_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)

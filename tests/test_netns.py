@@ -1,0 +1,103 @@
+"""A viewer whose machine vanishes: in a network namespace of its own, whose link goes down. No FIN, no reset."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+import hypercorn.trio
+import pytest
+import trio
+from hypercorn.config import Config
+from support import EVENTS, make_app, until
+
+from vizpipe_trio import Pipe
+from vizpipe_trio.hypercorn import serve
+
+# Of this process alone: another suite may be running on the same machine.
+PID = os.getpid()
+HERE, THERE = (f"10.{200 + PID // 256 % 50}.{PID % 256}.{host}" for host in (1, 2))
+NAMESPACE, OUR_END, ITS_END = f"vizpipe-{PID}", f"viz-{PID}-0", f"viz-{PID}-1"
+
+HEARTBEAT = 1.0
+TIMEOUT = 2.0
+BOUND = HEARTBEAT + TIMEOUT + 1.5  # the kernel's timers are its own, and the machine may be busy
+
+VIEWER = f"""
+import socket, sys
+viewer = socket.create_connection(({HERE!r}, int(sys.argv[1])))
+viewer.sendall(b"GET {EVENTS}?token=sesame HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+while b": vizpipe" not in viewer.recv(65536):
+    pass
+print("it watches", flush=True)
+sys.stdin.read()
+"""
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)  # noqa: S603, S607 - iproute2
+
+
+def clear_away() -> None:
+    subprocess.run(["ip", "netns", "delete", NAMESPACE], check=False, capture_output=True, timeout=20)  # noqa: S603, S607
+    subprocess.run(["ip", "link", "delete", OUR_END], check=False, capture_output=True, timeout=20)  # noqa: S603, S607
+
+
+@pytest.fixture
+def link() -> Generator[None]:
+    """A second machine, as far as TCP can tell, and the cable to it."""
+    try:
+        clear_away()
+        ip("netns", "add", NAMESPACE)
+        ip("link", "add", OUR_END, "type", "veth", "peer", "name", ITS_END, "netns", NAMESPACE)
+        ip("address", "add", f"{HERE}/24", "dev", OUR_END)
+        ip("link", "set", OUR_END, "up")
+        ip("-n", NAMESPACE, "address", "add", f"{THERE}/24", "dev", ITS_END)
+        ip("-n", NAMESPACE, "link", "set", ITS_END, "up")
+    except (OSError, subprocess.CalledProcessError) as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no network namespace can be made here: {error}")
+    yield
+    clear_away()
+
+
+async def seconds_until_noticed(*, helped: bool) -> float:
+    """Have a viewer vanish, and return after how long its place is free again, or the bound."""
+    pipe, end = Pipe(), trio.Event()
+    app = make_app(pipe, token="sesame", heartbeat_interval=HEARTBEAT)
+    config = Config()
+    config.bind = [f"{HERE}:0"]
+    server: Any = partial(hypercorn.trio.serve, app, config)  # pyright: ignore[reportUnknownMemberType]
+    if helped:
+        server = partial(serve, app, config, pipe, client_timeout=TIMEOUT)
+    with trio.fail_after(40):
+        async with trio.open_nursery() as nursery:
+            [address] = await nursery.start(partial(server, shutdown_trigger=end.wait))
+            viewer = await trio.lowlevel.open_process(
+                ["ip", "netns", "exec", NAMESPACE, sys.executable, "-c", VIEWER, address.rpartition(":")[2]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            assert viewer.stdout is not None
+            assert await viewer.stdout.receive_some() == b"it watches\n"
+            await trio.to_thread.run_sync(ip, "-n", NAMESPACE, "link", "set", ITS_END, "down")
+            began = trio.current_time()
+            with trio.move_on_after(BOUND):
+                await until(lambda: pipe.statistics().clients == 0)
+            took = trio.current_time() - began
+            viewer.kill()
+            await viewer.wait()
+            nursery.cancel_scope.cancel()
+    return took
+
+
+async def test_a_viewer_that_vanishes_is_noticed_within_heartbeat_and_time_out(link: None) -> None:
+    assert await seconds_until_noticed(helped=True) < BOUND
+
+
+async def test_hypercorn_alone_does_not_notice_it_that_soon(link: None) -> None:
+    """When this fails, a release of Hypercorn has mended it: see what `StreamGuard` is still needed for."""
+    assert await seconds_until_noticed(helped=False) >= BOUND

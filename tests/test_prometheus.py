@@ -1,0 +1,184 @@
+"""The account as Prometheus reads it, and the dashboard that asks for it."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.openmetrics import exposition, parser
+from support import until
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from vizpipe_trio import Event, Pipe, Subscription, open_pipe
+from vizpipe_trio.prometheus import PipeCollector
+from vizpipe_trio.testing import make_event, wait_for_events
+
+DASHBOARD = Path(__file__).parent.parent / "docs" / "grafana.json"
+
+
+def registry_of(*collectors: PipeCollector) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=True)
+    for collector in collectors:
+        registry.register(collector)
+    return registry
+
+
+async def test_a_scrape_reads_the_pipes_account(viz_pipe: Pipe, viz_events: Subscription) -> None:
+    registry = registry_of(PipeCollector(viz_pipe))
+    for number in range(5):
+        viz_pipe.emit(make_event(number))
+    await wait_for_events(viz_events, 3)
+    assert registry.get_sample_value("vizpipe_events_emitted_total") == 5
+    assert registry.get_sample_value("vizpipe_events_broadcast_total") == 5
+    assert registry.get_sample_value("vizpipe_client_delivered_total") == 3
+    assert registry.get_sample_value("vizpipe_clients") == 1
+    assert registry.get_sample_value("vizpipe_running") == 1
+    assert registry.get_sample_value("vizpipe_events_capacity") == 1000
+
+
+def test_drops_are_told_by_reason() -> None:
+    pipe = Pipe(capacity=2)
+    registry = registry_of(PipeCollector(pipe))
+    for _ in range(5):
+        pipe.emit(Event())
+    pipe.stop()
+    pipe.emit(Event())
+    reasons = [
+        registry.get_sample_value("vizpipe_events_dropped_total", {"reason": reason})
+        for reason in ("overload", "ended")
+    ]
+    assert reasons == [3, 1]
+    assert registry.get_sample_value("vizpipe_events_queued") == 2
+
+
+async def test_what_clients_miss_is_told_by_reason() -> None:
+    pipe = Pipe(capacity=6, client_capacity=4, history=2, flush_interval=0)
+    registry = registry_of(PipeCollector(pipe))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pipe.subscribe() as subscription:
+            for _ in range(9):
+                pipe.emit(Event())
+            await wait_all_tasks_blocked()
+            first_id = (await subscription.receive_bytes()).partition(b"\n")[0].removeprefix(b"id: ").decode()
+        list(pipe.replay(first_id))
+        pipe.stop()
+    reasons = [
+        registry.get_sample_value("vizpipe_client_missed_total", {"reason": reason})
+        for reason in ("slow", "overload", "history")
+    ]
+    assert reasons == [2, 3, 3]
+
+
+async def test_writes_are_counted_by_their_size(viz_pipe: Pipe, viz_events: Subscription) -> None:
+    written = 0
+    for size in (100, 600, 1500, 40_000):
+        viz_pipe.emit(Event(subject="x" * size))
+        written += len(await viz_events.receive_bytes())
+    registry = registry_of(PipeCollector(viz_pipe))
+    name = "vizpipe_write_size_bytes"
+    assert registry.get_sample_value(f"{name}_sum") == written
+    buckets = [registry.get_sample_value(f"{name}_bucket", {"le": f"{2.0**power}"}) for power in range(8, 19)]
+    assert buckets == [0, 1, 2, 3, 3, 3, 3, 3, 4, 4, 4]
+    assert registry.get_sample_value(f"{name}_bucket", {"le": "+Inf"}) == 4
+
+
+def all_have_got(pipe: Pipe, events: int) -> bool:
+    return pipe.statistics().delivered == 40 * events
+
+
+async def test_rounds_are_timed_until_the_last_client_was_offered_its_events(mock_clock: MockClock) -> None:
+    async def let_time_pass() -> None:
+        while True:
+            mock_clock.jump(0.001)
+            await trio.lowlevel.checkpoint()
+
+    async def read(subscription: Subscription) -> None:
+        async for _ in subscription:
+            pass
+
+    async with open_pipe(flush_interval=0) as pipe, trio.open_nursery() as nursery:
+        for _ in range(40):
+            nursery.start_soon(read, pipe.subscribe())
+        await wait_all_tasks_blocked()
+        nursery.start_soon(let_time_pass)
+        for number in range(1, 4):
+            pipe.emit(Event())
+            await until(partial(all_have_got, pipe, number))
+        account = pipe.statistics()
+        nursery.cancel_scope.cancel()
+    registry = registry_of(PipeCollector(pipe))
+    assert registry.get_sample_value("vizpipe_round_seconds_count") == sum(account.round_times) >= 2
+    # Four turns with three checkpoints each.
+    assert registry.get_sample_value("vizpipe_round_seconds_bucket", {"le": "0.008"}) == 0
+    assert registry.get_sample_value("vizpipe_round_seconds_sum") == account.round_seconds > 0.02
+
+
+def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twice() -> None:
+    search, memory = Pipe(), Pipe()
+    registry = CollectorRegistry()
+    registry.register(PipeCollector(search, {"pipe": "search"}))
+    registry.register(PipeCollector(memory, {"pipe": "memory"}))
+    memory.emit(Event())
+    assert registry.get_sample_value("vizpipe_events_emitted_total", {"pipe": "search"}) == 0
+    assert registry.get_sample_value("vizpipe_events_emitted_total", {"pipe": "memory"}) == 1
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        registry_of(PipeCollector(search), PipeCollector(search))
+
+
+def scraped() -> list[Metric]:
+    """Return a pipe's account as a strict parser reads it."""
+    write: Callable[[CollectorRegistry], bytes] = vars(exposition)["generate_latest"]  # it has no types
+    read: Callable[[str], Iterable[Metric]] = vars(parser)["text_string_to_metric_families"]
+    return list(read(write(registry_of(PipeCollector(Pipe()))).decode()))
+
+
+def families() -> dict[str, set[str]]:
+    """Return the names of all samples by family."""
+    return {family.name: {sample.name for sample in family.samples} for family in scraped()}
+
+
+def test_the_names_keep_to_prometheus_conventions() -> None:
+    for family in scraped():
+        assert re.fullmatch(r"vizpipe_[a-z]+(_[a-z]+)*", family.name)
+        assert family.documentation
+        if family.type == "counter":
+            assert all(sample.name == family.name + "_total" for sample in family.samples)
+        else:
+            assert not family.name.endswith(("_total", "_count", "_sum", "_bucket"))
+        assert family.type != "histogram" or family.name.endswith(("_bytes", "_seconds"))
+
+
+def test_the_documentation_names_every_metric() -> None:
+    told = set(re.findall(r"``(vizpipe_\w+)``", PipeCollector.__doc__ or ""))
+    told_families = {name.removesuffix("_total") for name in told}
+    assert told_families == set(families())
+
+
+def test_the_grafana_dashboard_asks_for_what_there_is_and_for_all_of_it() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [variable["query"] for variable in dashboard["templating"]["list"]]
+    asked = set(re.findall(r"vizpipe_\w+", " ".join(queries)))
+    there_is = families()
+    assert asked <= set().union(*there_is.values())
+    assert all(asked & samples for samples in there_is.values())
+    for query in queries:
+        assert query.count("rate(") == len(re.findall(r"_(?:total|bucket|sum|count)\{", query)), query
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap_and_have_names() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    assert len({panel["title"] for panel in panels}) == len({panel["id"] for panel in panels}) == len(panels)

@@ -1,0 +1,235 @@
+"""From the log to one queue per client, some clients a turn: what `Pipe.run` does.
+
+No fault in here ends it: that would end the host's nursery. It is logged, what it cost is
+counted as missed by the clients that it hit, and the work goes on.
+"""
+
+import math
+from collections import OrderedDict
+from contextlib import suppress
+from time import perf_counter
+from typing import NamedTuple
+
+import trio
+
+from ._entrance import Entrance
+from ._heartbeats import Heartbeats
+from ._histogram import Histogram
+from ._intake import TURN_SECONDS, Intake
+from ._log import Log, Place
+from ._pace import Pace
+from ._report import FaultReport
+from ._subscription import Parcel, Subscription
+from ._trail import Seen
+
+CLIENTS_A_TURN = 10
+"""Clients that are woken before the host's other tasks get their turn. Each costs the
+thread one write, about 80 µs under Hypercorn, so a turn is a little under 1 ms."""
+
+PASSES_A_WRITE = 3
+"""Times that Trio runs a client's task until its write is done, under Hypercorn: how
+long they take is what a turn costs."""
+
+FAULT_PAUSE = 0.1
+"""Seconds until the dispatcher goes on after a fault of its own: one that lasts must not take
+the thread. Meanwhile events wait at the entrance, or are dropped there and counted."""
+
+SHORTEST_ROUND = 0.001
+"""Seconds: up to here rounds are not told apart by their time."""
+
+LAST_ATTEMPTS = 3
+"""Faults after which a dispatcher that is to stop gives up handing out what is queued."""
+
+
+class Served(NamedTuple):
+    """What a client was offered, and when, by Trio's clock."""
+
+    place: Place
+    at: float
+
+
+class Dispatcher:
+    """Hands out to clients what comes in at the entrance.
+
+    Args:
+        entrance: Where events come in.
+        log: Where they go, and clients find them.
+        intake: The way from the one to the other.
+        faults: Told what went wrong.
+        flush_interval: As for `Pipe`.
+
+    Attributes:
+        rounds: How long it took to serve every client, in seconds.
+    """
+
+    def __init__(
+        self, entrance: Entrance, log: Log, intake: Intake, faults: FaultReport, flush_interval: float
+    ) -> None:
+        self._entrance = entrance
+        self._log = log
+        self._intake = intake
+        self._faults = faults
+        self._flush_interval = flush_interval
+        self._pace = Pace(flush_interval)
+        self._heartbeats = Heartbeats()
+        # In the order in which they were served last, so the hindmost first.
+        self._clients: OrderedDict[Subscription, Served] = OrderedDict()
+        self.rounds = Histogram(SHORTEST_ROUND, 14)
+
+    def add(self, client: Subscription) -> None:
+        """Hand out to a client what comes from now on."""
+        self._clients[client] = Served(self._log.head, self._pace.round_ended)
+
+    def forget(self, client: Subscription) -> None:
+        """Let go of a client, if it is still there."""
+        self._clients.pop(client, None)
+        self._heartbeats.forget(client)
+
+    def fell_silent(self, client: Subscription) -> None:
+        """Note that a client waits, which is to be woken for its heartbeat."""
+        if self._heartbeats.fell_silent(client, trio.current_time()):
+            self._entrance.rouse()  # it may mean to rest for longer
+
+    def end_soon(self) -> None:
+        """End the clients without a run, from anywhere."""
+        for client in list(self._clients):
+            client._end_soon()
+
+    async def run(self) -> None:
+        """Serve the clients until there is nothing more to do, whatever goes wrong."""
+        attempts = LAST_ATTEMPTS
+        while attempts:
+            try:
+                await self._take_turns()
+            except Exception as error:
+                self._faults.note_own("the dispatcher failed, and goes on", error)
+            else:
+                return
+            attempts -= self._entrance.closed
+            with suppress(Exception):
+                self._faults.flush()
+            await trio.sleep(FAULT_PAUSE)
+
+    def wind_up(self) -> None:
+        """End every client. What was not handed out to it by now, it has missed; it is told.
+
+        No filter runs and nothing is encoded: there may be thousands of clients, and this is
+        done without a checkpoint.
+        """
+        for client, (place, _) in list(self._clients.items()):
+            if place != self._log.head:
+                self._pass_over(client, client.offered + self._log.head.events - place.events)
+            self._dismiss(client)
+        # The next run may have another clock.
+        self._heartbeats = Heartbeats()
+        self._pace = Pace(self._flush_interval)
+        with suppress(Exception):  # a clock, say: there is nobody left to tell
+            self._faults.close()
+
+    async def _take_turns(self) -> None:
+        """Serve the clients in rounds, the hindmost first, some a turn."""
+        entrance, pace = self._entrance, self._pace
+        half_full = entrance.capacity // 2
+        while not entrance.closed or entrance.waiting or self._hindmost() is not None:
+            if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
+                heartbeat_in = self._heartbeats.due_in(trio.current_time())
+                await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
+            self._take()
+            # A write costs far more than an event in it. As long as the next one would not
+            # be half full, let events gather (but not so many that the entrance overflows),
+            # and let the host have its share of the time.
+            now = trio.current_time()
+            hindmost = self._hindmost()
+            heartbeat_in = self._heartbeats.due_in(now)
+            pressed = (
+                entrance.closed or len(entrance.waiting) > half_full or pace.is_pressed(self._log.pending)
+            )
+            turn_in = 0.0 if pressed else pace.turn_in(now)
+            if hindmost is None:
+                events_in = math.inf
+                pause = turn_in
+            else:
+                events_in = 0.0 if pressed else pace.events_in(now, hindmost[1].at)
+                pause = min(events_in, max(turn_in, heartbeat_in))
+            if pause > 0 or (hindmost is None and heartbeat_in > 0):
+                await entrance.rest(alarm=half_full, seconds=pause)
+                continue
+            brings_events = self._log.pending > 0
+            woken = self._send_heartbeats(now)
+            if hindmost is not None and events_in <= 0:
+                round_took = pace.begin_turn(now, hindmost[1].at, self._log.pending)
+                if round_took is not None:
+                    self.rounds.add(round_took)
+                self._serve(now, woken)
+            for _ in range(PASSES_A_WRITE):
+                await trio.lowlevel.checkpoint()
+            pace.end_turn(now, trio.current_time(), brought_events=brings_events and events_in <= 0)
+
+    def _take(self) -> None:
+        """Take events from the entrance, up to one write for the hindmost client."""
+        hindmost = self._hindmost()
+        self._log.settle(hindmost[1].place if hindmost else self._log.head)
+        self._intake.take(self._pace.max_write)
+        self._faults.flush()
+
+    def _serve(self, now: float, woken: int) -> None:
+        """Offer some clients what is new for them; so many were woken in this turn already."""
+        served = Served(self._log.head, now)
+        parcels: dict[tuple[Place, object, Seen], Parcel] = {}
+        until = perf_counter() + TURN_SECONDS
+        while (hindmost := self._hindmost()) is not None:
+            client, (place, _) = hindmost
+            due = client.offered + served.place.events - place.events
+            key = place, client._filter_key, client._seen
+            try:
+                if key not in parcels:
+                    parcels[key] = [
+                        (len(batch), batch.select(client.filter, self._faults), gap)
+                        for batch, gap in self._log.since(place, client._seen)
+                    ]
+                # Before it is woken, and only if its own filter has not just closed it.
+                if self._move_back(client, served):
+                    woken += client._deliver(parcels[key], self._pace.max_write)
+                    if client._seen:
+                        client._seen = self._log.not_passed(client._seen)
+            except Exception as error:
+                self._faults.note_own("a client could not be served, and missed what was new", error)
+                if self._move_back(client, served):
+                    woken += self._pass_over(client, due)
+            if woken >= CLIENTS_A_TURN or perf_counter() > until:
+                return
+
+    def _move_back(self, client: Subscription, served: Served) -> bool:
+        """Note what a client was offered, if it is still there."""
+        if client not in self._clients:
+            return False
+        self._clients[client] = served
+        self._clients.move_to_end(client)
+        return True
+
+    def _pass_over(self, client: Subscription, due: int) -> bool:
+        """Have a client miss what of so many events it was not offered; say whether that woke a task."""
+        try:
+            return client._write_off(due)
+        except Exception as error:
+            self._faults.note_own("a client could not be served at all, and was ended", error)
+            self._dismiss(client)
+            return True
+
+    def _dismiss(self, client: Subscription) -> None:
+        """End a client: it gets what it has in its queue, and nothing more."""
+        self._clients.pop(client, None)
+        try:
+            client._end()
+        except Exception as error:
+            self._faults.note_own("a client could not be woken for its end", error)
+
+    def _hindmost(self) -> tuple[Subscription, Served] | None:
+        """Return the client that was served longest ago, if there is anything new for it."""
+        for client, served in self._clients.items():
+            return None if served.place == self._log.head else (client, served)
+        return None
+
+    def _send_heartbeats(self, now: float) -> int:
+        """Wake some of the clients that have been silent for long; return how many."""
+        return sum(client._wake() for client in self._heartbeats.take_due(now, CLIENTS_A_TURN))

@@ -1,0 +1,40 @@
+// The pipeline on a page of your own, over the connection that it shares with open dashboards:
+//
+//   <link rel="stylesheet" href="/viz/pipeline.css">
+//
+//   import { showPipeline } from "/viz/embed.js";
+//   showPipeline(document.getElementById("pipeline"), { token });
+
+import { Account } from "./account.js";
+import { Link } from "./link.js";
+import { Pipeline } from "./pipeline.js";
+
+const FIGURES_MS = 250;
+const now = () => performance.now() / 1000;
+
+// Fills an element, and returns what lets an event run through it out of turn: run(event).
+//
+// `stages` are names in order, where they are known beforehand; `query` is a filter; `seconds` is what the figures
+// are of: 30, 120 or 600. `state` and `items` are called with what link.js brings.
+export function showPipeline(element, { token = null, query = "", stages = [], seconds = 120, state, items }) {
+  const account = new Account(now(), stages);
+  const pipeline = new Pipeline(element, { stages });
+  const link = new Link({
+    state: (told) => state?.(told),
+    items(told) {
+      for (const item of told) {
+        if (item.data === undefined) account.gap(item, now());
+        else {
+          const event = JSON.parse(item.data);
+          account.event(event, now());
+          pipeline.run(event);
+        }
+      }
+      items?.(told);
+    },
+  });
+  const draw = () => pipeline.show(account.stages(seconds, now()), account.window(seconds, now()).sum("staged"));
+  setInterval(() => requestAnimationFrame(draw), FIGURES_MS);
+  link.watch({ query, token });
+  return { run: (event) => pipeline.run(event, { always: true }) };
+}

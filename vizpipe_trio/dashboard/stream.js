@@ -1,0 +1,150 @@
+// One event stream that comes back by itself, and says in which state it is.
+
+import { EventStreamParser } from "./sse.js";
+
+const RETRY_MS = 2000; // until the server says otherwise
+const LONGEST_RETRY_MS = 15000;
+
+// States: connecting, live, waiting (until a time, for the next try), refused (for good, until somebody
+// asks again), full (all places are taken) and ended (the pipe has), the last two with a next try as well.
+export class Stream {
+  state = { name: "connecting" };
+  lastEventId;
+  #url;
+  #token;
+  #silenceMs;
+  #tell;
+  #failures = 0;
+  #wasLive = false;
+  #retryMs = RETRY_MS;
+  #connection = new AbortController();
+  #tryNow = null;
+  #closed = false;
+
+  // `tell` has the two callbacks: state(state), and items(items) with a list of {id, data} for events
+  // and {missed, reason} for gaps, in order. After `silenceMs` without a byte, which is longer than the
+  // server's heartbeats are apart, the connection counts as lost.
+  constructor({ url, token, lastEventId, silenceMs, tell }) {
+    this.#url = url;
+    this.#token = token;
+    this.lastEventId = lastEventId;
+    this.#silenceMs = silenceMs;
+    this.#tell = tell;
+    this.#run().catch((error) => {
+      this.#become({ name: "refused", why: `this page has a fault: ${error}` });
+      throw error; // for the console
+    });
+  }
+
+  close() {
+    this.#closed = true;
+    this.#connection.abort();
+    this.#tryNow?.();
+  }
+
+  tryNow() {
+    this.#tryNow?.();
+  }
+
+  async #run() {
+    while (!this.#closed) {
+      const outcome = await this.#connect();
+      if (this.#closed) return;
+      const waitMs = outcome.waitMs ?? this.#backOff();
+      if (outcome.name === "refused") this.#become(outcome);
+      else this.#become({ ...outcome, until: Date.now() + waitMs });
+      await this.#pause(outcome.name === "refused" ? null : waitMs);
+      if (!this.#closed && this.state.name === "refused") this.#become({ name: "connecting" });
+    }
+  }
+
+  // Reads one response to its end, and returns the state that this leads to.
+  async #connect() {
+    this.#connection = new AbortController();
+    const headers = { Accept: "text/event-stream" };
+    if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
+    if (this.lastEventId) headers["Last-Event-ID"] = this.lastEventId;
+    let watchdog = 0;
+    const listen = () => {
+      clearTimeout(watchdog);
+      // A server whose heartbeats are never, or too far apart for a timer, is trusted.
+      if (this.#silenceMs < 2 ** 31) watchdog = setTimeout(() => this.#connection.abort(), this.#silenceMs);
+    };
+    listen();
+    try {
+      const options = { headers, cache: "no-store", signal: this.#connection.signal };
+      const response = await fetch(this.#url, options).catch(() => null); // it does not say why
+      if (response === null) return { name: "waiting" };
+      if (!isStream(response)) return await refusal(response);
+      const reader = response.body.getReader();
+      const parser = new EventStreamParser();
+      const read = () => reader.read().catch(() => ({ done: true })); // it was cut
+      for (let chunk = await read(); !chunk.done; chunk = await read()) {
+        listen();
+        this.#take(parser, chunk.value);
+      }
+      return { name: "waiting" };
+    } finally {
+      clearTimeout(watchdog);
+    }
+  }
+
+  #take(parser, bytes) {
+    const items = parser.push(bytes).map(itemOf).filter(Boolean);
+    this.#retryMs = parser.retryMs ?? this.#retryMs;
+    // The first bytes come at once, so only a stream that has spoken is live.
+    if (this.state.name !== "live") this.#becomeLive();
+    if (parser.lastEventId) this.lastEventId = parser.lastEventId;
+    if (items.length > 0) this.#tell.items(items);
+  }
+
+  #becomeLive() {
+    this.#failures = 0;
+    this.#become({ name: "live" });
+    // With no event's ID to resume from, the server can't know what went by meanwhile.
+    if (this.#wasLive && !this.lastEventId) this.#tell.items([{ missed: null, reason: "history" }]);
+    this.#wasLive = true;
+  }
+
+  #become(state) {
+    this.state = state;
+    this.#tell.state(state);
+  }
+
+  // Longer each time and never the same for all, so that a server that restarts is not overrun.
+  #backOff() {
+    const wait = Math.min(this.#retryMs * 1.5 ** this.#failures, LONGEST_RETRY_MS);
+    this.#failures += 1;
+    return wait * (0.75 + Math.random() / 2);
+  }
+
+  async #pause(ms) {
+    await new Promise((resolve) => {
+      this.#tryNow = resolve;
+      if (ms !== null) setTimeout(resolve, ms);
+    });
+    this.#tryNow = null;
+  }
+}
+
+function itemOf({ type, data, id }) {
+  if (type === "message") return { id, data };
+  return type === "missed" ? JSON.parse(data) : null; // a later version may send what this page does not know
+}
+
+function isStream({ status, headers }) {
+  return status === 200 && headers.get("Content-Type")?.startsWith("text/event-stream");
+}
+
+async function refusal(response) {
+  const { status } = response;
+  // What is not JSON does not come from the blueprint: a proxy, or the host's own way to log in.
+  const { error = "the answer is not an event stream", allowed } = await response.json().catch(() => ({}));
+  const waitMs = Number(response.headers.get("Retry-After")) * 1000 || undefined;
+  const refused = { status, why: error, allowed };
+  if (status === 503 && waitMs) {
+    return { name: error.includes("ended") ? "ended" : "full", waitMs, ...refused };
+  }
+  if (status >= 500 || waitMs) return { name: "waiting", waitMs, ...refused };
+  return { name: "refused", ...refused };
+}

@@ -1,0 +1,214 @@
+// The table of the last events, newest first, with the gaps where events are missing.
+
+import { clock, duration, gapText } from "./words.js";
+
+const MOST_ROWS = 100;
+const MOST_ROWS_BUSY = 40; // nobody reads more of what is there for half a second
+const KEPT = 1000; // for the free text to search in
+const BUSY = 25; // rows in one drawing: past it, the table is drawn in beats that the eye can follow
+const BEAT_MS = 500;
+
+export class Tail {
+  #body;
+  #open;
+  #kept = [];
+  #waiting = []; // records that the next drawing adds, oldest first
+  #newer = 0;
+  #text = "";
+  #records = new WeakMap(); // row → record
+  #held = new Set(); // by the pointer, by the focus
+  #nextBeat = 0;
+  #current = null; // the row that Tab goes to: the newest, or the one where somebody has been
+  #visited = false;
+
+  // `open` is called with the record of an event whose row is chosen.
+  constructor(body, open) {
+    this.#body = body;
+    this.#open = open;
+    const hold = (why, on) => (on ? this.#held.add(why) : this.#held.delete(why));
+    body.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && hold("pointer", true));
+    body.addEventListener("pointerleave", () => hold("pointer", false));
+    body.addEventListener("focusin", ({ target }) => {
+      hold("focus", target.matches(":focus-visible"));
+      this.#visited = true;
+      this.#makeCurrent(target.closest("tr"));
+    });
+    body.addEventListener("focusout", () => hold("focus", false));
+    body.addEventListener("click", ({ target }) => this.#choose(target.closest("tr")));
+    body.addEventListener("keydown", (event) => this.#walk(event));
+  }
+
+  get held() {
+    return this.#held.size > 0;
+  }
+
+  get newer() {
+    return this.#newer;
+  }
+
+  get isEmpty() {
+    return this.#body.childElementCount === 0 && this.#waiting.length === 0;
+  }
+
+  // A record is {event, data} or {gap}.
+  add(record) {
+    this.#kept.push(record);
+    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, KEPT);
+    if (!this.#fits(record)) return;
+    this.#newer += 1;
+    this.#waiting.push(record);
+    if (this.#waiting.length > 2 * MOST_ROWS) this.#waiting.splice(0, MOST_ROWS);
+  }
+
+  // Narrows the table to the events that have a text somewhere.
+  search(text) {
+    this.#text = text.toLowerCase();
+    this.#fill(this.#kept.filter((record) => this.#fits(record)));
+  }
+
+  clear() {
+    this.#kept = [];
+    this.#fill([]);
+  }
+
+  // Draws what waits, unless it is held or the next beat is still to come; says whether that was much.
+  draw(now) {
+    if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return false;
+    const isBusy = this.#waiting.length > BUSY;
+    if (isBusy) this.#nextBeat = now + BEAT_MS;
+    this.#prepend(this.#waiting, isBusy ? MOST_ROWS_BUSY : MOST_ROWS);
+    this.#waiting = [];
+    this.#newer = 0;
+    return isBusy;
+  }
+
+  // Gives the focus back to the table.
+  focus() {
+    this.#current?.querySelector("button")?.focus({ focusVisible: true });
+  }
+
+  // Gaps fit always: what is missing may have had the text.
+  #fits({ event }) {
+    return this.#text === "" || event === undefined || searched(event).includes(this.#text);
+  }
+
+  #fill(records) {
+    this.#body.replaceChildren();
+    this.#leave();
+    this.#waiting = [];
+    this.#newer = 0;
+    this.#nextBeat = 0;
+    this.#prepend(records, MOST_ROWS);
+  }
+
+  // Puts the last of some records on top, and cuts the table to so many rows.
+  #prepend(all, most) {
+    const records = all.slice(-most);
+    const excess = this.#body.childElementCount + records.length - most;
+    const spare = [];
+    for (let index = 0; index < excess; index += 1) {
+      const row = this.#body.lastElementChild;
+      if (!row) break;
+      row.remove();
+      if (row === this.#current) this.#leave();
+      if (!row.classList.contains("gap")) spare.push(row);
+    }
+    const rows = records.map((record) => {
+      const row = record.gap ? gapRow(record.gap) : fillRow(spare.pop() ?? this.#newRow(), record.event);
+      this.#records.set(row, record);
+      return row;
+    });
+    this.#body.prepend(...rows.reverse());
+    if (!this.#visited) this.#makeCurrent(this.#body.querySelector("tr:not(.gap)"));
+  }
+
+  #newRow() {
+    const row = document.createElement("tr");
+    row.parts = {};
+    for (const { className } of this.#body.previousElementSibling.rows[0].cells) {
+      row.parts[className] = row.insertCell();
+      row.parts[className].className = className;
+    }
+    row.parts.button = row.parts.subject.appendChild(document.createElement("button"));
+    row.parts.bar = row.parts.way.appendChild(document.createElement("div"));
+    row.parts.bar.className = "bar";
+    return row;
+  }
+
+  // One row at a time is in the order of Tab; the arrows go from row to row.
+  #makeCurrent(row) {
+    if (!row || row.classList.contains("gap") || row === this.#current) return;
+    if (this.#current) this.#current.parts.button.tabIndex = -1;
+    this.#current = row;
+    row.parts.button.tabIndex = 0;
+  }
+
+  #leave() {
+    this.#current = null;
+    this.#visited = false;
+  }
+
+  #choose(row) {
+    if (!row || row.classList.contains("gap") || String(getSelection())) return;
+    this.#visited = true;
+    this.#makeCurrent(row);
+    this.#open(this.#records.get(row));
+  }
+
+  #walk(event) {
+    const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    let row = event.target.closest("tr")[step];
+    while (row?.classList.contains("gap")) row = row[step];
+    row?.parts.button.focus({ focusVisible: true });
+  }
+}
+
+function searched({ subject, request_id: id, source, labels, stages }) {
+  const answered = stages?.find(({ hit }) => hit)?.name ?? "";
+  return [subject, id, source, answered, ...labels].join("\n").toLowerCase();
+}
+
+function fillRow(row, event) {
+  const { parts } = row;
+  const answered = event.stages?.find(({ hit }) => hit);
+  parts.time.textContent = clock(new Date(event.ts));
+  parts.status.textContent = event.status;
+  parts.status.dataset.status = event.status;
+  parts.op.textContent = event.op;
+  parts.actor.textContent = event.actor_type;
+  parts.source.textContent = event.source;
+  parts.button.textContent = event.subject || event.request_id || "(no subject)";
+  parts.button.tabIndex = -1;
+  parts.answer.textContent = answered?.name ?? "–";
+  parts.results.textContent = event.result_count;
+  parts.ms.textContent = duration(event.total_ms);
+  parts.bar.style.backgroundImage = barOf(event);
+  return row;
+}
+
+// A bar of the stages, each as long as its part of the whole, as one background: a row is drawn often.
+function barOf({ stages, total_ms: total }) {
+  if (!stages?.length) return "none";
+  const all = Math.max(total, stages.reduce((sum, { ms }) => sum + ms, 0)) || 1;
+  let from = 0;
+  const parts = stages.filter(({ ms }) => ms > 0).map(({ ms, hit }, index) => {
+    const to = from + Math.max((ms / all) * 100, hit ? 3 : 0); // the answer is always to be seen
+    const colour = hit ? "var(--accent)" : index % 2 ? "var(--bar-a)" : "var(--bar-b)";
+    const part = `${colour} ${from.toFixed(1)}% ${to.toFixed(1)}%`;
+    from = to;
+    return part;
+  });
+  return parts.length ? `linear-gradient(90deg, ${parts.join(", ")}, transparent 0)` : "none";
+}
+
+function gapRow(gap) {
+  const row = document.createElement("tr");
+  row.className = "gap";
+  const cell = document.createElement("td");
+  cell.colSpan = 10;
+  cell.textContent = gapText(gap);
+  row.append(cell);
+  return row;
+}

@@ -1,0 +1,139 @@
+// What the page is asked to show. It is kept in the address, so that a view can be shared; the token is not.
+
+import { WINDOWS } from "./account.js";
+
+const VALUES = {
+  op: ["QUERY", "WRITE"],
+  status: ["ALLOWED", "FILTERED", "DENIED"],
+  actor_type: ["user", "agent", "system"],
+};
+const FILTERS = [...Object.keys(VALUES), "source", "label"];
+const TOKEN = "vizpipe-token";
+
+// The token leaves the address at once, and lives no longer than the tab.
+export function takeToken() {
+  const address = new URL(location.href);
+  if (address.searchParams.has("token")) {
+    keepToken(address.searchParams.get("token"));
+    address.searchParams.delete("token");
+    history.replaceState(null, "", address);
+  }
+  return sessionStorage.getItem(TOKEN);
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+// The form's state is the view: it is read from the address once, and written to it on each change.
+export class View {
+  #form;
+  #changed;
+
+  // `changed` is called with what has changed: "filter", "text" or "window".
+  constructor(form, changed) {
+    this.#form = form;
+    this.#changed = changed;
+    for (const [name, values] of Object.entries(VALUES)) values.forEach((value) => this.#makeBox(name, value));
+    for (const [name, value] of new URLSearchParams(location.search)) this.#set(name, value);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    // On the document: the choice of a window belongs to the form, and stands elsewhere.
+    document.addEventListener("change", ({ target }) => target.form === form && this.#hear(target));
+    // Not yet the address, which browsers let a page change so many times and no more.
+    form.addEventListener("input", ({ target }) => {
+      if (target.name !== "text") return;
+      this.#tidy();
+      this.#changed("text");
+    });
+    form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !event.target.dataset.adds) return;
+      event.preventDefault();
+      this.#hear(event.target);
+    });
+    form.querySelector("[data-part=clear]").addEventListener("click", () => this.clear());
+    this.#tidy();
+  }
+
+  // The server's part of it, as a query.
+  get query() {
+    const asked = [...new FormData(this.#form)].filter(([name]) => FILTERS.includes(name));
+    return new URLSearchParams(asked).toString();
+  }
+
+  get chosen() {
+    return Number(this.#form.dataset.chosen);
+  }
+
+  get text() {
+    return this.#form.elements.text.value.trim();
+  }
+
+  get seconds() {
+    return Number(this.#form.elements.window.value);
+  }
+
+  clear() {
+    const chosen = [...this.#form.querySelectorAll("input:checked")].filter(({ name }) => FILTERS.includes(name));
+    for (const box of chosen) box.checked = false;
+    this.#form.elements.text.value = "";
+    this.#change("text");
+    if (chosen.length > 0) this.#change("filter");
+  }
+
+  #hear(input) {
+    if (input.dataset.adds) {
+      const value = input.value.trim();
+      if (!value) return;
+      input.value = "";
+      this.#add(input.dataset.adds, value);
+      this.#change("filter");
+    } else if (FILTERS.includes(input.name)) this.#change("filter");
+    else if (["text", "window"].includes(input.name)) this.#change(input.name);
+  }
+
+  #set(name, value) {
+    if (name === "text") this.#form.elements.text.value = value;
+    else if (name === "window" && WINDOWS.includes(Number(value))) this.#form.elements.window.value = value;
+    else if (FILTERS.includes(name)) this.#add(name, value);
+  }
+
+  // Checks the box of a value, which is made if there is none: the server says whether there is such a value.
+  #add(name, value) {
+    const boxes = [...this.#form.querySelectorAll(`input[name="${name}"]`)];
+    const box = boxes.find((candidate) => candidate.value === value) ?? this.#makeBox(name, value);
+    box.checked = true;
+  }
+
+  #makeBox(name, value) {
+    const fieldset = this.#form.querySelector(`[data-filter="${name}"]`);
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    const text = document.createElement("span");
+    Object.assign(box, { type: "checkbox", name, value });
+    text.textContent = value;
+    label.append(box, text);
+    fieldset.insertBefore(label, fieldset.querySelector("[data-adds]"));
+    return box;
+  }
+
+  #change(what) {
+    this.#tidy();
+    const address = new URL(location.href);
+    address.search = "";
+    for (const [name, value] of new URLSearchParams(this.query)) address.searchParams.append(name, value);
+    if (this.text) address.searchParams.set("text", this.text);
+    if (this.seconds !== WINDOWS[0]) address.searchParams.set("window", this.seconds);
+    history.replaceState(null, "", address);
+    this.#changed(what);
+  }
+
+  // A value that somebody typed is a box only as long as it is chosen.
+  #tidy() {
+    for (const box of this.#form.querySelectorAll("input[type=checkbox]:not(:checked)")) {
+      if (!VALUES[box.name]?.includes(box.value)) box.parentElement.remove();
+    }
+    const chosen = this.query ? this.query.split("&").length : 0;
+    this.#form.dataset.chosen = chosen + (this.text ? 1 : 0);
+    this.#form.querySelector("[data-part=clear]").hidden = this.#form.dataset.chosen === "0";
+  }
+}
