@@ -9,10 +9,13 @@ SECONDS ?= 60
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo test soak lint types bench fuzz format
+.PHONY: demo demo-workers test soak lint types bench fuzz format
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
+
+demo-workers: $(VENV)/.demo ## run it in several processes, with a Valkey server between them
+	@$(bin)/python -m examples.workers --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
 
 test: $(VENV)/.test ## run all tests
 	@.ci/system
@@ -50,11 +53,11 @@ $(VENV)/.pip: pyproject.toml
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group example
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group example
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group test
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group test
 	@touch $@
 
 $(VENV)/.soak: $(VENV)/.pip
@@ -62,9 +65,9 @@ $(VENV)/.soak: $(VENV)/.pip
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group bench
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group bench
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.pip
-	$(bin)/python -m pip install --quiet --editable '.[quart]' --group lint
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group lint
 	@touch $@

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizpipe_trio._batch import Batch
+from vizpipe_trio._batch import Batch, Gap
 from vizpipe_trio._client import ClientQueue, Totals
 from vizpipe_trio._event import Event
 
@@ -41,7 +41,7 @@ def test_a_batch_that_does_not_fit_is_cut_and_the_rest_is_missed() -> None:
 def test_a_gap_stands_between_the_events_that_it_separates() -> None:
     client = queue(1)
     client.offer(2, batch("a", "b"))
-    client.overload(7)
+    client.lose(Gap(7))
     assert client.take(3) == [b"<a>"]
     client.offer(1, batch("c"))
     missed = [b'event: missed\ndata: {"missed":1,"reason":"slow"}\n\n',
@@ -51,7 +51,7 @@ def test_a_gap_stands_between_the_events_that_it_separates() -> None:
 
 def test_a_filtered_client_cannot_know_how_many_of_the_dropped_it_wanted() -> None:
     client = ClientQueue(9, lambda event: event.op == "WRITE", Totals())
-    client.overload(7)
+    client.lose(Gap(7))
     assert client.take(1000) == [b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n']
 
 
@@ -66,7 +66,7 @@ def test_a_client_that_never_reads_costs_no_more_than_a_full_queue() -> None:
     client = queue(2)
     for _ in range(10_000):
         client.offer(1, batch("a"))
-        client.overload(1)
+        client.lose(Gap(1))
     assert client.queued == 2
     # Two events, with the overload between them, and the gaps behind them.
     assert len(client.take(10**9)) == 5
@@ -103,7 +103,7 @@ def test_the_account_holds_and_what_is_read_adds_up(capacity: int, todo: list[tu
             number += amount
             client.offer(amount, batch(*names))
         elif step == "overload":
-            client.overload(amount)
+            client.lose(Gap(amount))
         elif step == "abandon":
             client.abandon()
         elif step == "take event":

@@ -44,7 +44,7 @@ SEAMS = [
     "_batch.Batch.select",
     "_subscription.Subscription._deliver",
     "_client.ClientQueue.offer",
-    "_client.ClientQueue.overload",
+    "_client.ClientQueue.lose",
     "_batch.Batch.part",
 ]
 

@@ -69,6 +69,13 @@ def test_the_command_without_its_extra_says_what_to_install() -> None:
     assert outcome.stderr.endswith("pip install 'vizpipe-trio[cli]'\n")
 
 
+def test_without_its_extra_the_relay_says_what_to_install() -> None:
+    outcome = python("import sys; sys.modules['coredis'] = None; import vizpipe_trio.redis")
+    assert outcome.stderr.endswith(
+        "ImportError: vizpipe_trio.redis needs coredis: pip install 'vizpipe-trio[redis]'\n"
+    )
+
+
 def snippets(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 

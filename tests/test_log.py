@@ -27,9 +27,9 @@ def given(log: Log, last_event_id: str) -> tuple[tuple[str, int | None] | None, 
 
 def follows(log: Log, place: Place) -> list[str | int]:
     sequence: list[str | int] = []
-    for batch, dropped in log.since(place):
+    for batch, gap in log.since(place):
         sequence += [event.request_id for event in batch.events]
-        sequence += [dropped] * (dropped > 0)
+        sequence += [gap.dropped] if gap.dropped else []
     return sequence
 
 

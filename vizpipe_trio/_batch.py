@@ -5,6 +5,7 @@ once, when the first client writes it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -61,7 +62,10 @@ class Batch:
         """Return the events that a filter lets through: not those for which it raises."""
         if wanted is None:
             return self
-        chosen = [_wants(wanted, event, faults) for event in self.events]
+        return self.only([_wants(wanted, event, faults) for event in self.events])
+
+    def only(self, chosen: Sequence[bool]) -> "Batch":
+        """Return the events for which ``chosen`` is true."""
         if all(chosen):
             return self
         events = [event for event, want in zip(self.events, chosen, strict=True) if want]
@@ -82,7 +86,7 @@ class Missed(msgspec.Struct, frozen=True, gc=False, rename={"count": "missed"}):
 
     Attributes:
         reason: Why they were lost: ``"slow"`` (this client), ``"overload"`` (the pipe's entrance was
-            full) or ``"history"`` (this client came back too late).
+            full), ``"history"`` (this client came back too late) or ``"relay"`` (lost between workers).
         count: How many, or ``None`` where it cannot be known.
     """
 
@@ -92,3 +96,17 @@ class Missed(msgspec.Struct, frozen=True, gc=False, rename={"count": "missed"}):
     def payload(self) -> bytes:
         """Return the frame that tells a client."""
         return missed_frame(self.reason, self.count)
+
+
+class Gap(NamedTuple):
+    """How many events were lost behind others. None: it cannot be known."""
+
+    dropped: int | None = 0  # at an entrance
+    unrelayed: int | None = 0  # on the way from other workers
+
+    def uncounted(self) -> "Gap":
+        """Return the same for somebody who may have seen a part of them."""
+        return Gap(self.dropped and None, self.unrelayed and None)
+
+
+NO_GAP = Gap()

@@ -7,14 +7,18 @@ The account of a client holds after every call:
 
 from collections import deque
 
-from ._batch import Batch, EventFilter, Missed
+from ._batch import NO_GAP, Batch, EventFilter, Gap, Missed
 from ._event import Event
 from ._histogram import Histogram
+from ._sse import MissedReason
 
 SMALLEST_WRITE = 256
 """Bytes: up to here writes are not told apart by size."""
 
 _UNKNOWN = Missed("history", None)
+
+_REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
+"""Why each part of a `Gap` was lost."""
 
 
 class Totals:
@@ -40,7 +44,7 @@ class ClientQueue:
     """
 
     __slots__ = (
-        "_capacity", "_items", "_overload", "_slow", "_taken_of_first",
+        "_capacity", "_gap", "_items", "_slow", "_taken_of_first",
         "delivered", "filter", "filtered", "missed", "offered", "queued", "totals",
     )  # fmt: skip
 
@@ -56,11 +60,12 @@ class ClientQueue:
         self._items: deque[Missed | Batch] = deque()
         self._taken_of_first = 0
         # Lost behind everything that is queued, by reason.
-        self._slow = self._overload = 0
+        self._slow = 0
+        self._gap = NO_GAP
 
     def __bool__(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._items or self._slow or self._overload)
+        return bool(self._items or self._slow or self._gap != NO_GAP)
 
     def offer(self, offered: int, batch: Batch) -> None:
         """Queue a batch, or as much of it as there is room for.
@@ -81,11 +86,11 @@ class ClientQueue:
         if accepted < count:
             self._miss(count - accepted)
 
-    def overload(self, dropped: int) -> None:
-        """Note that the pipe dropped events behind the batch offered last."""
-        if dropped:
-            self._overload += dropped
-            self.totals.overload += dropped
+    def lose(self, gap: Gap) -> None:
+        """Note what was lost for everybody behind the batch offered last."""
+        if gap != NO_GAP:
+            self._gap = Gap(_sum(self._gap.dropped, gap.dropped), _sum(self._gap.unrelayed, gap.unrelayed))
+            self.totals.overload += gap.dropped or 0
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""
@@ -116,7 +121,7 @@ class ClientQueue:
                 self._take_from_first(1)
                 return event
             self._items.popleft()
-        self._slow = self._overload = 0
+        self._forget_gap()
         return None
 
     def abandon(self) -> None:
@@ -143,7 +148,7 @@ class ClientQueue:
     def clear(self) -> None:
         """Let go of what is queued. The account keeps it as queued: never delivered."""
         self._items.clear()
-        self._slow = self._overload = 0
+        self._forget_gap()
 
     def _take_from_first(self, count: int) -> None:
         """Count events of the first batch as delivered, and let go of it after the last one."""
@@ -164,7 +169,22 @@ class ClientQueue:
     def _close_gap(self) -> None:
         if self._slow:
             self._items.append(Missed("slow", self._slow))
-        if self._overload:
-            # How many of the dropped a filter would have let through is unknown.
-            self._items.append(Missed("overload", self._overload if self.filter is None else None))
-        self._slow = self._overload = 0
+        self._items += missed_in(self._gap, exact=self.filter is None)
+        self._forget_gap()
+
+    def _forget_gap(self) -> None:
+        self._slow = 0
+        self._gap = NO_GAP
+
+
+def missed_in(gap: Gap, *, exact: bool) -> list[Missed]:
+    """Return what tells of a gap. How many of the lost a filter would have let through is unknown."""
+    return [
+        Missed(reason, count if exact else None)
+        for reason, count in zip(_REASONS, gap, strict=True)
+        if count != 0
+    ]
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b

@@ -20,6 +20,7 @@ from ._log import Log, Place
 from ._pace import Pace
 from ._report import FaultReport
 from ._subscription import Parcel, Subscription
+from ._trail import Seen
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
@@ -130,7 +131,7 @@ class Dispatcher:
         entrance, pace = self._entrance, self._pace
         half_full = entrance.capacity // 2
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
-            if self._hindmost() is None and not entrance.waiting:
+            if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
                 heartbeat_in = self._heartbeats.due_in(trio.current_time())
                 await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
             self._take()
@@ -174,21 +175,23 @@ class Dispatcher:
     def _serve(self, now: float, woken: int) -> None:
         """Offer some clients what is new for them; so many were woken in this turn already."""
         served = Served(self._log.head, now)
-        parcels: dict[tuple[Place, object], Parcel] = {}
+        parcels: dict[tuple[Place, object, Seen], Parcel] = {}
         until = perf_counter() + TURN_SECONDS
         while (hindmost := self._hindmost()) is not None:
             client, (place, _) = hindmost
             due = client.offered + served.place.events - place.events
-            key = place, client._filter_key
+            key = place, client._filter_key, client._seen
             try:
                 if key not in parcels:
                     parcels[key] = [
-                        (len(batch), batch.select(client.filter, self._faults), dropped)
-                        for batch, dropped in self._log.since(place)
+                        (len(batch), batch.select(client.filter, self._faults), gap)
+                        for batch, gap in self._log.since(place, client._seen)
                     ]
                 # Before it is woken, and only if its own filter has not just closed it.
                 if self._move_back(client, served):
                     woken += client._deliver(parcels[key], self._pace.max_write)
+                    if client._seen:
+                        client._seen = self._log.not_passed(client._seen)
             except Exception as error:
                 self._faults.note_own("a client could not be served, and missed what was new", error)
                 if self._move_back(client, served):

@@ -9,6 +9,7 @@ from time import perf_counter
 from ._batch import Batch
 from ._entrance import Entrance
 from ._event import Event
+from ._junction import Epoch, Junction
 from ._log import Log
 from ._report import FaultReport
 from ._sse import encode_event, event_frame
@@ -24,6 +25,7 @@ class Intake:
     Attributes:
         invalid: Events that could not be encoded, or not be kept.
         broadcast: Events that went into the log, where clients find them.
+        junction: Where a relay is joined, if there is one.
     """
 
     def __init__(self, entrance: Entrance, log: Log, faults: FaultReport) -> None:
@@ -36,6 +38,7 @@ class Intake:
         # entrance before them, and how many they are.
         self._gaps: deque[tuple[int, int]] = deque()
         self._drops_noted = 0
+        self.junction: Junction | None = None
 
     def note_drops(self) -> None:
         """Note what was dropped since the last look: a gap behind all that waits now."""
@@ -62,7 +65,50 @@ class Intake:
             if self._taken < due or not self._gaps:
                 break
             self._log.add_gap(self._gaps[0][1])
-            self._gaps.popleft()
+            _, dropped = self._gaps.popleft()
+            if self.junction is not None:
+                self.junction.drop(dropped)
+        if self.junction is not None:
+            try:
+                self._take_arrivals(self.junction, max_write, perf_counter() + TURN_SECONDS / 2)
+            except Exception as error:
+                self._faults.note_own("events of other workers were lost on their way into the log", error)
+                self.junction.give_up()
+                self._log.add_gap(0, None)
+
+    @property
+    def has_arrivals(self) -> bool:
+        """Whether events of other workers wait to be taken."""
+        return self.junction is not None and bool(self.junction.arrivals)
+
+    def _take_arrivals(self, junction: Junction, max_write: int, until: float) -> None:
+        """Take what a relay brought, as far as there is room behind the pipe's own events."""
+        trail = self._log.trail
+        while junction.arrivals and perf_counter() < until:
+            arrival = junction.arrivals[0]
+            if isinstance(arrival, Epoch):
+                trail.begin(arrival.name, arrival.floor, self._log.head.events)
+                junction.arrivals.popleft()
+                continue
+            if arrival.dropped or arrival.lost != 0:
+                self._log.add_gap(arrival.dropped, arrival.lost)
+            room = max_write - self._log.pending
+            frames: list[bytes] = []
+            for event_id, data in zip(self._log.relayed_ids(arrival.spot), arrival.data, strict=False):
+                frame = event_frame(event_id, data)
+                room -= len(frame)
+                if room < 0:
+                    break
+                frames.append(frame)
+            if frames:
+                batch = Batch(arrival.events[: len(frames)], frames)
+                self._log.extend_relayed(batch, arrival.run, arrival.first, arrival.spot)
+            junction.took(arrival, len(frames))
+            if len(frames) < len(arrival.data):
+                break
+            if arrival.echoed:
+                trail.echo(arrival.first, arrival.echoed, arrival.spot)
+            trail.read_to(arrival.until)
 
     @property
     def _taken(self) -> int:
@@ -74,12 +120,14 @@ class Intake:
         waiting = self._entrance.waiting
         events: list[Event] = []
         frames: list[bytes] = []
+        to_relay: list[bytes] = []
         try:
             for _ in range(most):
                 if perf_counter() > until:
                     break
                 try:
-                    frame = event_frame(self._log.event_id(len(events) + 1), encode_event(waiting[0]))
+                    data = encode_event(waiting[0])
+                    frame = event_frame(self._log.event_id(len(events) + 1), data)
                 except Exception as error:
                     waiting.popleft()
                     self.invalid += 1
@@ -91,10 +139,12 @@ class Intake:
                     break
                 frames.append(frame)
                 events.append(waiting.popleft())
+                if self.junction is not None:
+                    to_relay.append(data)
         finally:
-            self._add(events, frames)
+            self._add(events, frames, to_relay)
 
-    def _add(self, events: list[Event], frames: list[bytes]) -> None:
+    def _add(self, events: list[Event], frames: list[bytes], to_relay: list[bytes]) -> None:
         """Add events to the log, where clients find them."""
         try:
             self._log.extend(Batch(events, frames))
@@ -103,3 +153,5 @@ class Intake:
             self._faults.note_own("events were lost on their way into the log", error)
         else:
             self.broadcast += len(events)
+            if self.junction is not None and to_relay:
+                self.junction.offer(to_relay)

@@ -7,36 +7,42 @@ that come back are given what the log still keeps.
 
 Events are numbered from 1 in the order in which they were broadcast. An event's ID is
 ``<run>-<number>``; the run part is drawn anew for each log, so that an ID from before a
-restart is never taken for one of this life.
+restart is never taken for one of this life. With a relay the ID goes on, so that other
+workers understand it too: see ``_trail.py``.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import count
 from secrets import token_hex
 from typing import NamedTuple
 
-from ._batch import Batch, Missed
+from ._batch import Batch, Gap, Missed
 from ._event import Event
+from ._trail import Seen, Spot, Trail, add_seen, parse_seen
 
 TRIM_AT = 256
 """Events that may be held beyond need before they are let go of, all at once."""
 
 
 class Place(NamedTuple):
-    """So many events were broadcast before it, and so many dropped at the entrance."""
+    """What was broadcast before it, and what was lost; each number only grows."""
 
     events: int
-    dropped: int
+    dropped: int = 0  # at the entrance
+    unrelayed: int = 0  # on the way from other workers
+    unsure: int = 0  # times that something may have been, of which the number is unknown
 
 
 class Stretch(NamedTuple):
-    """Events that follow on each other, and how many were dropped behind them.
+    """Events that follow on each other, and what was lost behind them.
 
     Either part may be empty.
     """
 
     batch: Batch
-    dropped: int
+    gap: Gap
 
 
 class Log:
@@ -45,14 +51,19 @@ class Log:
     Attributes:
         head: The place behind everything: where a new client begins.
         pending: The bytes of events that the hindmost client was not yet offered.
+        run: The run part of its IDs.
+        is_shared: Whether a relay brings events, so that an ID has to say more.
+        trail: Where its events came from.
     """
 
     def __init__(self, keep: int) -> None:
-        self.head = Place(0, 0)
+        self.head = Place(0)
         self.pending = 0
+        self.is_shared = False
         self._keep = keep
         run = token_hex(4)
-        self._prefix = run.encode("ascii") + b"-"
+        self.run: bytes = run.encode("ascii")
+        self.trail = Trail(self.run)
         self._id_pattern = re.compile(rf"{run}-([0-9]{{1,18}})", re.ASCII)
         self._start = 0  # events that are no longer held
         self._offered = 0  # events that all clients were offered
@@ -60,61 +71,133 @@ class Log:
         self._frames: list[bytes] = []
         # Where events were dropped: the place behind each gap.
         self._gaps: list[Place] = []
-        self._last_gap_let_go, self._dropped_let_go = -1, 0
+        self._last_gap_let_go: Place | None = None
 
     def event_id(self, offset: int) -> bytes:
-        """Return the ID of the event that comes ``offset`` after the last one."""
-        return b"%b%d" % (self._prefix, self.head.events + offset)
+        """Return the ID of the own event that comes ``offset`` after the last one."""
+        number = self.head.events + offset
+        return b"%b-%d%b" % (self.run, number, self.trail.suffix(offset) if self.is_shared else b"")
+
+    def relayed_ids(self, spot: Spot) -> Iterator[bytes]:
+        """Return the IDs of events that come next from another worker, at a spot of the stream."""
+        suffix = self.trail.suffix_at(spot)
+        for offset in count(1):
+            number = self.head.events + offset
+            yield b"%b-%d%b%d" % (self.run, number, suffix, spot.offset + offset)
 
     def extend(self, batch: Batch) -> None:
-        """Append events whose frames carry the next IDs."""
+        """Append own events whose frames carry the next IDs."""
+        self._append(batch)
+        self.trail.own += len(batch)
+
+    def extend_relayed(self, batch: Batch, run: bytes, first: int, spot: Spot) -> None:
+        """Append another worker's events whose frames carry the next IDs; see `Trail.add`."""
+        position = self.head.events
+        self._append(batch)
+        self.trail.add(position, len(batch), run, first, spot)
+
+    def _append(self, batch: Batch) -> None:
         size = sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
         # Last, so that what could not be appended was never there.
         self.pending += size
-        self.head = Place(self.head.events + len(batch), self.head.dropped)
+        self.head = self.head._replace(events=self.head.events + len(batch))
 
-    def add_gap(self, dropped: int) -> None:
-        """Note that so many events were dropped behind the last one."""
-        self.head = Place(self.head.events, self.head.dropped + dropped)
-        if self._gaps and self._gaps[-1][0] == self.head.events:
+    def add_gap(self, dropped: int, unrelayed: int | None = 0) -> None:
+        """Note that so many events were lost behind the last one; see `Gap`."""
+        before = self.head
+        self.head = Place(
+            before.events,
+            before.dropped + dropped,
+            before.unrelayed + (unrelayed or 0),
+            before.unsure + (unrelayed is None),
+        )
+        if self._gaps and self._gaps[-1].events == self.head.events:
             self._gaps.pop()
         self._gaps.append(self.head)
 
-    def since(self, place: Place) -> list[Stretch]:
-        """Return everything from a place on that is still held."""
+    def since(self, place: Place, seen: Seen = (), *, replay: bool = False) -> list[Stretch]:
+        """Return everything from a place on that is still held.
+
+        Args:
+            place: Where to begin.
+            seen: What a client saw elsewhere: it is left out, and the IDs say it too.
+            replay: See `Trail.unseen`.
+        """
+        events, frames, start = self._events, self._frames, self._start
+        wanted: list[bool] = []
+        if seen:
+            events, start = events[place.events - start :], place.events
+            wanted = self.trail.unseen(start, self.head.events, seen, replay=replay)
+            frames = self._frames_beyond(seen, frames[start - self._start :], wanted)
         stretches: list[Stretch] = []
-        begin, told = place.events - self._start, place.dropped
-        for position, dropped in self._gaps[bisect_left(self._gaps, (place.events, told + 1)) :]:
-            end = position - self._start
-            batch = Batch(self._events[begin:end], self._frames[begin:end])
-            stretches.append(Stretch(batch, dropped - told))
-            begin, told = end, dropped
-        if begin < len(self._events):
-            stretches.append(Stretch(Batch(self._events[begin:], self._frames[begin:]), 0))
+        told = place
+        ends = self._gaps[bisect_right(self._gaps, place) :]
+        if (ends[-1] if ends else place).events < self.head.events:
+            ends.append(self.head)
+        for end in ends:
+            part = slice(told.events - start, end.events - start)
+            batch = Batch(events[part], frames[part])
+            stretches.append(Stretch(batch.only(wanted[part]) if wanted else batch, _between(told, end)))
+            told = end
         return stretches
+
+    def _frames_beyond(self, seen: Seen, frames: Sequence[bytes], wanted: Sequence[bool]) -> list[bytes]:
+        """Return frames whose IDs say what a client has seen of the events behind them."""
+        last_seen = len(wanted) - wanted[::-1].index(False) if False in wanted else 0
+        ahead = self.trail.not_passed(seen)
+        return [add_seen(f, seen) for f in frames[:last_seen]] + [
+            add_seen(f, ahead) for f in frames[last_seen:]
+        ]
+
+    def seen_elsewhere(self, last_event_id: str) -> Seen:
+        """Return what a client saw on other workers that comes with an ID."""
+        seen = parse_seen(last_event_id) if self.is_shared else ()
+        return seen[1:] if seen and seen[0].run == self.run else seen
+
+    def not_passed(self, seen: Seen) -> Seen:
+        """Return of what a client saw elsewhere what has not come by here."""
+        return self.trail.not_passed(seen)
+
+    def _resume_elsewhere(self, seen: Seen) -> tuple[Missed | None, Place]:
+        unsure, begin = self.trail.resume(self._start, self.head.events, seen)
+        wanted = self.trail.unseen(begin, self.head.events, seen, replay=True)
+        begin = begin + wanted.index(True) if True in wanted else self.head.events
+        return Missed("history", None) if unsure else None, self._place_at(begin)
+
+    def _place_at(self, events: int) -> Place:
+        """Return the place behind so many events, and before any gap that follows on them."""
+        gaps_before = bisect_left(self._gaps, Place(events))
+        told = self._gaps[gaps_before - 1] if gaps_before else self._last_gap_let_go
+        return Place(events) if told is None else told._replace(events=events)
 
     def resume(self, last_event_id: str) -> tuple[Missed | None, Place]:
         """Return where a client goes on that comes back, and what it has missed for good.
 
         The count is unknown where events were dropped among those that are gone, and for an
         ID that is none of this log's or was never given out. Nothing that is kept can have
-        been seen under such an ID, so that client is given all of it.
+        been seen under such an ID, so that client is given all of it. An ID of another worker
+        is compared with what that worker has of this one, and this one of it.
         """
-        match = self._id_pattern.fullmatch(last_event_id)
+        seen_by_all = parse_seen(last_event_id) if self.is_shared else ()
+        if seen_by_all and seen_by_all[0].run != self.run:
+            return self._resume_elsewhere(seen_by_all)
+        own_id = last_event_id.partition(".")[0] if seen_by_all else last_event_id
+        match = self._id_pattern.fullmatch(own_id)
         seen = int(match[1]) if match else -1
         oldest = max(self.head.events - self._keep, self._start)
         begin = max(seen, oldest) if seen <= self.head.events else oldest
-        gaps_before = bisect_left(self._gaps, (begin, 0))
-        told = self._gaps[gaps_before - 1][1] if gaps_before else self._dropped_let_go
         lost: Missed | None = None
         if not 0 <= seen <= self.head.events:
             lost = Missed("history", None)
         elif seen < oldest:
-            has_gaps = seen <= self._last_gap_let_go or bisect_left(self._gaps, (seen, 0)) < gaps_before
+            gap_let_go = self._last_gap_let_go
+            has_gaps = (gap_let_go is not None and seen <= gap_let_go.events) or (
+                bisect_left(self._gaps, Place(seen)) < bisect_left(self._gaps, Place(begin))
+            )
             lost = Missed("history", None if has_gaps else oldest - seen)
-        return lost, Place(begin, told)
+        return lost, self._place_at(begin)
 
     def settle(self, place: Place) -> None:
         """Note that all clients were offered what comes before a place."""
@@ -127,7 +210,13 @@ class Log:
             self._start += excess
             del self._events[:excess]
             del self._frames[:excess]
-            gaps = bisect_left(self._gaps, (self._start, 0))
+            gaps = bisect_left(self._gaps, Place(self._start))
             if gaps:
-                self._last_gap_let_go, self._dropped_let_go = self._gaps[gaps - 1]
+                self._last_gap_let_go = self._gaps[gaps - 1]
                 del self._gaps[:gaps]
+            self.trail.let_go(self._start)
+
+
+def _between(before: Place, after: Place) -> Gap:
+    unrelayed = None if after.unsure > before.unsure else after.unrelayed - before.unrelayed
+    return Gap(after.dropped - before.dropped, unrelayed)

@@ -22,6 +22,7 @@ from ._dispatcher import Dispatcher
 from ._entrance import DEFAULT_CAPACITY, DropMetric, Entrance
 from ._event import Event
 from ._intake import Intake
+from ._junction import Junction
 from ._log import Log
 from ._record import Recording
 from ._replay import replay
@@ -184,6 +185,7 @@ class Pipe:
         filter: EventFilter | None = None,  # noqa: A002 - the field's word
         *,
         heartbeat_interval: float = math.inf,
+        last_event_id: str = "",
     ) -> Subscription:
         """Register a client, at once; no checkpoint.
 
@@ -195,6 +197,9 @@ class Pipe:
                 for which it raises is filtered out, and that is logged.
             heartbeat_interval: Seconds of silence, more than 0, after which
                 `Subscription.receive_bytes` returns a comment. None by default.
+            last_event_id: The ID that a client saw last. It matters with a relay (see
+                `vizpipe_trio.redis`): a client that comes from another worker may be ahead
+                of this one, and is not given again what it saw there.
 
         Raises:
             ValueError: The interval is not more than 0.
@@ -207,6 +212,7 @@ class Pipe:
         if self._entrance.closed:
             subscription._end()
         else:
+            subscription._seen = self._log.seen_elsewhere(last_event_id)
             self._dispatcher.add(subscription)
         return subscription
 
@@ -251,6 +257,7 @@ class Pipe:
         """
         self._entrance.close()
         if not self._entrance.attended:
+            self._end_relay()
             self._dispatcher.end_soon()  # there may never be a run to do it
 
     def statistics(self) -> PipeStatistics:
@@ -302,8 +309,27 @@ class Pipe:
                 self._intake.note_drops()
                 task_status.started()
                 await self._dispatcher.run()
+            self._end_relay()
         finally:
             self._dispatcher.wind_up()
+
+    def _join(self, capacity: int) -> Junction:
+        """Join a relay to this pipe, for good; for the relay.
+
+        Args:
+            capacity: How many of the pipe's events may wait to be sent.
+        """
+        if self._intake.junction is not None:
+            raise RuntimeError("this pipe has a relay already")
+        if self._log.head.events or self._entrance.attended:
+            raise RuntimeError("join the relay before the pipe runs")
+        self._intake.junction = Junction(capacity, self._client_capacity, self._entrance.rouse)
+        self._log.is_shared = True
+        return self._intake.junction
+
+    def _end_relay(self) -> None:
+        if self._intake.junction is not None:
+            self._intake.junction.end()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from ._batch import Batch, EventFilter, Missed
+from ._client import missed_in
 from ._log import Log, Stretch
 from ._report import FaultReport
 from ._sse import MAX_WRITE
@@ -21,11 +22,14 @@ def replay(log: Log, last_event_id: str, wanted: EventFilter | None, faults: Fau
     first: list[Missed] = []
     if lost is not None:
         first.append(lost if wanted is None else Missed("history", None))
-    stretches = log.since(place)
+    seen = log.seen_elsewhere(last_event_id)
+    stretches = log.since(place, seen, replay=True)
+    if seen:
+        # What another worker lost, or this one, need not be the same.
+        stretches = [Stretch(batch, gap.uncounted()) for batch, gap in stretches]
     if lost is None and stretches and not stretches[0].batch:
-        # Dropped right behind the last event that it saw: it may have been told or not.
-        first.append(Missed("overload", None))
-        del stretches[0]
+        # Lost right behind the last event that it saw: it may have been told or not.
+        first += missed_in(stretches.pop(0).gap, exact=False)
     return _joined(_payloads(first, stretches, wanted, faults))
 
 
@@ -35,7 +39,7 @@ def _payloads(
     for missed in first:
         yield missed.payload()
         yield b""
-    for batch, dropped in stretches:
+    for batch, gap in stretches:
         for start in range(0, len(batch), EVENTS_A_STEP):
             if start:
                 yield b""
@@ -44,8 +48,8 @@ def _payloads(
                 part = rest.head(MAX_WRITE)
                 yield part.payload()
                 rest = rest.part(len(part))
-        if dropped:
-            yield Missed("overload", dropped if wanted is None else None).payload()
+        for missed in missed_in(gap, exact=wanted is None):
+            yield missed.payload()
 
 
 def _joined(payloads: Iterable[bytes]) -> Iterator[bytes]:

@@ -43,7 +43,7 @@ _UNICODE_LINE_BREAKS = (
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
-MissedReason = Literal["slow", "overload", "history"]
+MissedReason = Literal["slow", "overload", "history", "relay"]
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)

@@ -72,7 +72,9 @@ class EventStream:
         # No checkpoint between these two: each event is in one of them and not in both. And
         # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
-        self._subscription = self._pipe.subscribe(self._filter, heartbeat_interval=self._heartbeat_interval)
+        self._subscription = self._pipe.subscribe(
+            self._filter, heartbeat_interval=self._heartbeat_interval, last_event_id=self._last_event_id
+        )
         self._prelude = chain([beginning], replay)
         return self
 

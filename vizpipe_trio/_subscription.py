@@ -7,15 +7,16 @@ from typing import Self
 
 import trio
 
-from ._batch import Batch, EventFilter
+from ._batch import Batch, EventFilter, Gap
 from ._client import ClientQueue
 from ._event import Event
 from ._filter import FieldFilter
 from ._sse import KEEP_ALIVE, MAX_WRITE
+from ._trail import Seen
 
-Parcel = list[tuple[int, Batch, int]]
+Parcel = list[tuple[int, Batch, Gap]]
 """What a client is handed in one go. In order: how many events were broadcast, those of
-them that it wants, and how many were dropped behind them."""
+them that it wants, and what was lost behind them."""
 
 
 class Subscription:
@@ -48,6 +49,7 @@ class Subscription:
         self._max_write = MAX_WRITE
         self._ended = False
         self._closed = False
+        self._seen: Seen = ()  # while it may be ahead of its pipe
         # The same for clients that share the work; none of the host's code runs to compare it.
         self._filter_key = queue.filter if type(queue.filter) is FieldFilter else id(queue.filter)
 
@@ -209,9 +211,9 @@ class Subscription:
     def _deliver(self, parcel: Parcel, max_write: int) -> bool:
         """Queue what the pipe hands out, and say whether that woke a task; for the pipe."""
         self._max_write = max_write
-        for offered, batch, dropped in parcel:
+        for offered, batch, gap in parcel:
             self._queue.offer(offered, batch)
-            self._queue.overload(dropped)
+            self._queue.lose(gap)
         return bool(self._queue) and self._wake()
 
     def _write_off(self, offered: int) -> bool:

@@ -1,0 +1,81 @@
+"""Messages between workers: what is understood, and what is not."""
+
+import pytest
+
+from vizpipe_trio._envelope import Envelope, UnknownVersionError, decode_envelope
+from vizpipe_trio._origins import Origins
+from vizpipe_trio._trail import Spot
+
+OWN = b"ffffffff"
+EVENT = b'{"ts":"2026-01-01T00:00:00Z","request_id":"x"}'
+
+
+def fields_of(envelope: Envelope) -> dict[bytes, bytes]:
+    return {name.encode(): value for name, value in envelope.encode().items()}
+
+
+def message(first: int, count: int, *, hello: bool = False, dropped: int = 0) -> Envelope:
+    envelope = Envelope(b"00000000", first, dropped, count, hello=hello, data=[EVENT] * count)
+    return decode_envelope(fields_of(envelope), OWN)
+
+
+def test_a_message_is_a_flat_map_with_a_version() -> None:
+    envelope = Envelope(b"0a1b2c3d", 7, 3, 2, hello=True, data=[b"{}", b"{}"])
+    assert envelope.encode() == {
+        "v": b"1", "r": b"0a1b2c3d", "s": b"7", "d": b"3", "n": b"2", "e": b"[{},{}]", "h": b"1",
+    }  # fmt: skip
+
+
+def test_what_is_decoded_is_what_was_encoded_with_its_json_written_anew() -> None:
+    envelope = message(7, 1, hello=True)
+    assert (envelope.run, envelope.first, envelope.count, envelope.hello) == (b"00000000", 7, 1, True)
+    assert [event.request_id for event in envelope.events] == ["x"]
+    assert envelope.data[0].startswith(b'{"ts":"2026-01-01T00:00:00Z","request_id":"x","source":""')
+
+
+def test_another_version_is_told_from_what_is_no_message() -> None:
+    with pytest.raises(UnknownVersionError, match="a message of version 2"):
+        decode_envelope({b"v": b"2", b"r": b"00000000"}, OWN)
+    with pytest.raises(ValueError, match="not a message of ours") as caught:
+        decode_envelope({b"v": b"x"}, OWN)
+    assert not isinstance(caught.value, UnknownVersionError)
+
+
+def test_the_events_of_an_own_message_are_not_looked_at() -> None:
+    fields = {**fields_of(message(7, 1)), b"r": OWN, b"e": b"nonsense"}
+    assert decode_envelope(fields, OWN).count == 1
+
+
+@pytest.mark.parametrize("until", range(0, 120, 7))
+def test_a_message_that_is_cut_anywhere_is_a_value_error(until: int) -> None:
+    payload = b"[%b,%b]" % (EVENT, EVENT)
+    fields = {**fields_of(message(1, 2)), b"e": payload[: min(until, len(payload) - 1)]}
+    with pytest.raises(ValueError, match=r"decoded|events, and not"):
+        decode_envelope(fields, OWN)
+
+
+def test_what_came_before_is_a_duplicate_and_what_did_not_come_is_lost() -> None:
+    origins = Origins()
+    origins.hear(message(1, 3), Spot(1, 0, 0), is_baseline=True)
+    again = origins.hear(message(2, 4), Spot(2, 0, 0), is_baseline=False)
+    assert (again.first, len(again.events), again.spot, again.until) == (4, 2, Spot(2, 0, 2), Spot(2, 0, 4))
+    later = origins.hear(message(9, 1), Spot(3, 0, 0), is_baseline=False)
+    assert (later.lost, later.first, len(later.events)) == (3, 9, 1)
+    assert (origins.received, origins.duplicates, origins.lost) == (8, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "is_baseline", "lost"), [(1, False, 0), (5, False, None), (5, True, 0), (1, True, 0)]
+)
+def test_what_a_stranger_did_before_is_missed_only_if_this_worker_was_there(
+    first: int, is_baseline: bool, lost: int | None
+) -> None:
+    arrival = Origins().hear(message(first, 1, hello=True), Spot(1, 0, 0), is_baseline=is_baseline)
+    assert arrival.lost == lost
+
+
+def test_drops_are_told_as_they_grow() -> None:
+    origins = Origins()
+    assert origins.hear(message(1, 0, dropped=5), Spot(1, 0, 0), is_baseline=False).dropped == 5
+    assert origins.hear(message(1, 1, dropped=7), Spot(2, 0, 0), is_baseline=False).dropped == 2
+    assert Origins().hear(message(1, 1, dropped=7), Spot(2, 0, 0), is_baseline=True).dropped == 0

@@ -1,0 +1,363 @@
+"""Workers that share a real Valkey server."""
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+import trustme
+from support import until
+from valkey_server import KEY, Viewer, Worker, run_valkey, run_worker
+
+import vizpipe_trio._link
+import vizpipe_trio.redis
+from vizpipe_trio import Event, Pipe
+from vizpipe_trio.redis import RedisRelay
+
+
+def named(letter: str, count: int, start: int = 1) -> list[str]:
+    return [f"{letter}{number}" for number in range(start, start + count)]
+
+
+async def test_each_workers_viewers_see_each_workers_events_once_and_in_order() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        a.emit(*named("a", 500))
+        b.emit(*named("b", 3))
+        for worker in (a, b):
+            seen = await worker.viewer.see("a500")
+            while "b3" not in seen:
+                seen += await worker.viewer.see("b3")
+            assert [name for name in seen if name[0] == "a"] == named("a", 500)
+            assert [name for name in seen if name[0] == "b"] == named("b", 3)
+        now = b.relay.statistics()
+        assert (now.offered, now.sent, now.received, now.relayed, now.lost_in) == (3, 3, 500, 500, 0)
+        assert (b.pipe.statistics().emitted, b.pipe.statistics().broadcast) == (3, 3)
+
+
+async def test_own_events_reach_own_viewers_without_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0.1)
+    with trio.fail_after(20):
+        async with run_worker("redis://127.0.0.1:1", capacity=2) as a:
+            a.emit("a1", "a2", "a3")
+            assert await a.viewer.see("a3") == ["a1", "a2", "a3"]
+            now = a.relay.statistics()
+            assert (now.connected, now.offered, now.queued_out, now.lost_out) == (False, 3, 2, 1)
+            assert now.fault == "OSError: all attempts to connect to 127.0.0.1:1 failed"
+
+
+async def test_a_server_that_was_killed_and_started_again_costs_no_event(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "vizpipe_trio")
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        a.emit("a1")
+        assert await b.viewer.see("a1") == ["a1"]
+        await valkey.kill()
+        a.emit("a2")
+        assert await a.viewer.see("a2") == ["a1", "a2"]
+        await until(lambda: not a.relay.statistics().connected)
+        a.emit("a3")
+        await valkey.start()
+        assert await b.viewer.see("a3") == ["a2", "a3"]
+        assert a.relay.statistics().connections == 2
+    said = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
+    assert sum(line.startswith("the relay is not connected, and tries again: ") for line in said) == 2
+    assert said.count("the relay is connected") == len(said) - 2 == 2
+    assert [record.levelname for record in caplog.records if record.name == "coredis"].count("ERROR") == 0
+
+
+async def test_a_server_that_is_paused_is_given_up_and_no_event_comes_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vizpipe_trio._link, "ANSWER_SECONDS", 0.5)
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        await valkey.pause()
+        a.emit("a1")
+        assert await a.viewer.see("a1") == ["a1"]
+        await until(lambda: not a.relay.statistics().connected)
+        a.emit("a2")
+        assert await a.viewer.see("a2") == ["a2"]
+        valkey.go_on()
+        assert await b.viewer.see("a2") == ["a1", "a2"]
+        await until(lambda: a.relay.statistics().sent == 2)
+        assert b.relay.statistics().lost_in == 0
+
+
+async def test_a_full_server_loses_what_does_not_fit_the_queue_and_viewers_are_told_how_much() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url, capacity=10) as a, run_worker(valkey.url) as b:
+        await valkey.configure(maxmemory="1")
+        a.emit("a0")
+        await until(lambda: not a.relay.statistics().connected)
+        a.emit(*named("a", 50))
+        assert await a.viewer.see("a50") == ["a0", *named("a", 50)]
+        now = a.relay.statistics()
+        assert (now.offered, now.sent, now.queued_out, now.lost_out) == (51, 0, 10, 41)
+        assert "OOM" in now.fault
+        await valkey.configure(maxmemory="0")
+        assert await b.viewer.see("41 relay") == ["a0", *named("a", 9), "41 relay"]
+        assert b.relay.statistics().lost_in == 41
+
+
+async def test_foreign_messages_are_ignored_and_counted() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        message = {"v": "1", "r": "00000000", "s": "1", "d": "0", "n": "1", "e": '[{"request_id":"x"}]'}
+        hostile: list[dict[str, str | bytes]] = [
+            {"hello": "world"},
+            {**message, "e": "[" * 100_000},
+            {**message, "e": '[{"x":' + "[" * 100_000},
+            {**message, "e": b'[{"subject":"\xff"}]'},
+            {**message, "e": '[{"total_ms":NaN}]'},
+            {**message, "e": '[{"op":"DROP TABLE"}]'},
+            {**message, "e": "[{}" + ",{}" * 300 + "]", "n": "301"},
+            {**message, "e": " " * 200_000},
+            {**message, "n": "2"},
+            {**message, "s": "-1"},
+            {**message, "r": "0\nid: 1"},
+            {**message, "d": "9" * 40},
+        ]
+        for fields in hostile:
+            await valkey.add(**fields)
+        await valkey.add(**{**message, "v": "2"})
+        a.emit("a1")
+        assert await b.viewer.see("a1") == ["a1"]
+        now = b.relay.statistics()
+        assert (now.malformed, now.other_version, now.received, now.connections) == (12, 1, 1, 1)
+
+
+async def test_a_message_that_pretends_to_be_a_workers_own_is_ignored_there() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        await valkey.add(v="1", r=a.pipe._log.run, s="99", d="0", n="1", e="[{}]")
+        await until(lambda: a.relay.statistics().malformed == 1)
+        assert a.relay.statistics().connected
+
+
+async def test_what_a_stranger_writes_reaches_no_viewers_stream_as_it_is() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        event = '{"request_id":"x","evil":"y",\n\n"ts":"2026-01-01T00:00:00Z"}'
+        await valkey.add(v="1", r="00000000", s="1", d="0", n="1", e=f"[{event}]")
+        data = b""
+        while b"data: " not in data:
+            data = await anext(a.viewer.stream)
+        assert data.partition(b"\n")[2] == (
+            b'data: {"ts":"2026-01-01T00:00:00Z","request_id":"x","source":"","op":"QUERY","subject":"",'
+            b'"actor_type":"user","status":"ALLOWED","labels":[],"result_count":0,"total_ms":0.0,'
+            b'"stages":null}\n\n'
+        )
+
+
+async def test_a_key_of_another_type_is_no_exception() -> None:
+    async with run_valkey() as valkey:
+        async with valkey.client() as client:
+            await client.set(KEY, "something else")
+        async with run_worker(valkey.url) as a:
+            await until(lambda: "WrongType" in a.relay.statistics().fault)
+            async with valkey.client() as client:
+                await client.delete([KEY])
+            await until(lambda: a.relay.statistics().connected)
+
+
+async def test_workers_with_another_key_see_nothing_of_each_other() -> None:
+    async with (
+        run_valkey() as valkey,
+        run_worker(valkey.url, key="one") as a,
+        run_worker(valkey.url, key="two") as b,
+        run_worker(valkey.url, key="two") as c,
+    ):
+        a.emit("a1")
+        await until(lambda: a.relay.statistics().sent == 1)
+        b.emit("b1")
+        assert await c.viewer.see("b1") == ["b1"]
+        assert c.relay.statistics().workers == 1
+
+
+async def test_a_viewer_goes_on_at_another_worker_where_it_was() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        a.emit("a1", "a2")
+        assert await a.viewer.see("a2") == ["a1", "a2"]
+        b.emit("b1")
+        assert await a.viewer.see("b1") == ["b1"]
+        a.emit("a3")
+        b.emit("b2")
+        await until(lambda: b.relay.statistics().relayed == 3)
+        with (moved := Viewer(b.pipe, a.viewer.last_id)).stream:
+            seen = await moved.see("a3")
+            seen += [] if "b2" in seen else await moved.see("b2")
+            assert sorted(seen) == ["a3", "b2"]
+            b.emit("b3")
+            assert await moved.see("b3") == ["b3"]
+
+
+async def test_a_worker_that_starts_has_the_others_latest_events_in_its_history() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        a.emit("a1", "a2", "a3")
+        seen = await a.viewer.see("a1")
+        last_id = a.viewer.last_id.replace("-3.3.", "-1.1.") if "a3" in seen else a.viewer.last_id
+        await until(lambda: a.relay.statistics().sent == 3)
+        async with run_worker(valkey.url) as b:
+            await until(lambda: b.relay.statistics().relayed == 3)
+            with (moved := Viewer(b.pipe, last_id)).stream:
+                assert await moved.see("a3") == ["a2", "a3"]
+
+
+async def test_what_was_dropped_at_another_workers_entrance_is_told() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        a.emit(*named("a", 1010))
+        assert await b.viewer.see("10 overload") == [*named("a", 1000), "10 overload"]
+
+
+async def test_the_relay_sends_what_waits_and_ends_with_its_pipe() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as b:
+        a = Worker(valkey.url)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(a.relay.run)
+            await nursery.start(a.pipe.run)
+            a.emit(*named("a", 700))
+            a.pipe.stop()
+        assert a.relay.statistics().sent == 700
+        assert await b.viewer.see("a700") == named("a", 700)
+
+
+async def test_a_relay_without_a_server_ends_soon_after_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0.1)
+    a = Worker("redis://127.0.0.1:1")
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(a.relay.run)
+            await nursery.start(a.pipe.run)
+            a.pipe.stop()
+    assert not a.relay.statistics().connected
+
+
+async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
+    async with run_valkey(user="viz on >se:cret ~vizpipe* +@all") as valkey:
+        async with run_worker(valkey.url, username="viz", password="se:cret") as a:
+            assert a.relay.statistics().connected
+        url = valkey.url.replace("://", "://viz:se%3Acret@")
+        async with run_worker(url) as a:
+            assert a.relay.statistics().connected
+            worker = Worker(valkey.url, username="viz", password="wrong")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(worker.relay.run)
+                await until(lambda: "AuthenticationFailure" in worker.relay.statistics().fault)
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_part_of_a_cluster_is_refused_in_so_many_words() -> None:
+    async with run_valkey(**{"cluster-enabled": "yes"}) as valkey:
+        worker = Worker(valkey.url)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.relay.run)
+            fault = "RuntimeError: it is part of a Cluster, which the relay does not support"
+            await until(lambda: worker.relay.statistics().fault == fault)
+            nursery.cancel_scope.cancel()
+
+
+async def test_over_tls_the_servers_certificate_and_name_are_checked() -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType] - it also takes pyOpenSSL's
+    async with run_valkey() as valkey, run_tls(valkey.port, authority.issue_cert("localhost")) as port:
+        async with run_worker(f"rediss://localhost:{port}", ssl_context=context) as a:
+            assert a.relay.statistics().connected
+        for url, trusted in ((f"rediss://localhost:{port}", None), (f"rediss://127.0.0.1:{port}", context)):
+            worker = Worker(url, ssl_context=trusted)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(worker.relay.run)
+                await until(lambda: worker.relay.statistics().fault != "not started")  # noqa: B023
+                assert not worker.relay.statistics().connected
+                nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def run_tls(port: int, certificate: trustme.LeafCert) -> AsyncGenerator[int]:
+    """Offer TLS in front of a port while in the block, and give the port for it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - as above
+
+    async def copy(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await sink.send_all(data)
+
+    async def handle(client: trio.SSLStream[trio.SocketStream]) -> None:
+        async with (
+            client,
+            await trio.open_tcp_stream("127.0.0.1", port) as server,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(copy, server, client)
+            await copy(client, server)
+            nursery.cancel_scope.cancel()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    secured = [trio.SSLListener(listener, context) for listener in listeners]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, handle, secured)
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster", "http", ""])
+def test_what_is_no_single_server_is_refused(scheme: str) -> None:
+    with pytest.raises(ValueError, match="Cluster and Sentinel are not supported"):
+        RedisRelay(Pipe(), f"{scheme}://localhost")
+
+
+def test_numbers_that_are_too_small_are_refused() -> None:
+    with pytest.raises(ValueError, match="capacity and stream_length must be at least 1, not 0, 1000"):
+        RedisRelay(Pipe(), "redis://localhost", capacity=0)
+    with pytest.raises(ValueError, match="flush_interval must be 0 to 60 seconds, not -1"):
+        RedisRelay(Pipe(), "redis://localhost", flush_interval=-1)
+
+
+async def test_a_pipe_has_one_relay_and_gets_it_before_it_runs() -> None:
+    pipe = Pipe()
+    RedisRelay(pipe, "redis://localhost")
+    with pytest.raises(RuntimeError, match="this pipe has a relay already"):
+        RedisRelay(pipe, "redis://localhost")
+    pipe = Pipe()
+    pipe.emit(Event())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pytest.raises(RuntimeError, match="join the relay before the pipe runs"):
+            RedisRelay(pipe, "redis://localhost")
+        pipe.stop()
+
+
+async def test_a_relay_runs_once_at_a_time() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        with pytest.raises(RuntimeError, match="this relay is already running"):
+            await a.relay.run()
+
+
+async def test_the_stream_on_the_server_is_bounded() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url, stream_length=10, flush_interval=0) as a:
+        for number in range(60):
+            a.emit(f"a{number}")
+            await until(lambda: not a.relay.statistics().queued_out and not a.pipe.statistics().queued)
+        async with valkey.client() as client:
+            assert 10 <= await client.xlen(KEY) < 60  # trimmed by whole pages
+
+
+async def test_a_gap_before_what_a_slow_worker_can_still_read_is_told_by_its_size() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        a.emit("a1")
+        assert await b.viewer.see("a1") == ["a1"]
+        run = a.pipe._log.run
+        await valkey.add(v="1", r=run, s="6", d="0", n="1", e='[{"request_id":"a6"}]')
+        assert await b.viewer.see("a6") == ["4 relay", "a6"]
+
+
+async def test_a_fault_in_the_pipe_costs_what_was_relayed_and_is_counted_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        with monkeypatch.context() as patch:
+            patch.delattr(b.pipe._log, "run")  # no ID can be made any more
+            a.emit("a1")
+            await until(lambda: b.relay.statistics().failed == 1)
+        a.emit("a2")
+        assert await b.viewer.see("a2") == ["None relay", "a2"]
+        now = b.relay.statistics()
+        assert (now.received, now.relayed, now.queued_in) == (2, 1, 0)

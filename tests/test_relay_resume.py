@@ -1,0 +1,284 @@
+"""Viewers that go from worker to worker, over random interleavings, without a server or a clock.
+
+A viewer sees no event twice, and each worker's in order; and unless it was told that it missed
+something it sees them all.
+"""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vizpipe_trio._log
+from vizpipe_trio import Event, Pipe
+from vizpipe_trio._envelope import Envelope, decode_envelope
+from vizpipe_trio._junction import Arrival, Epoch
+from vizpipe_trio._origins import Origins
+from vizpipe_trio._trail import START, Spot
+
+Fields = dict[bytes, bytes]
+
+
+class Stream:
+    """What the server holds."""
+
+    def __init__(self) -> None:
+        self.epoch = 1
+        self.messages: list[tuple[Spot, Fields]] = []
+        self.now = 0
+
+    def append(self, fields: Fields) -> None:
+        self.now += 1
+        self.messages.append((Spot(self.now, 0, 0), fields))
+
+    def begin_anew(self) -> None:
+        """Lose all data, and let the clock go backwards."""
+        self.epoch += 1
+        self.messages.clear()
+        self.now = 0
+
+
+class Worker:
+    """A pipe and the relay's part of it, one step at a time."""
+
+    def __init__(self, name: str, stream: Stream, history: int, capacity: int) -> None:
+        self.name = name
+        self.stream = stream
+        self.pipe = Pipe(history=history)
+        self.junction = self.pipe._join(capacity)
+        self.origins = Origins()
+        self.read_to = START
+        self.epoch = 0
+        self.emitted = 0
+        self.is_new = True
+        self.connect()
+
+    def emit(self, count: int) -> None:
+        for _ in range(count):
+            self.emitted += 1
+            self.pipe.emit(Event(request_id=f"{self.name}{self.emitted}"))
+        self.take()
+
+    def take(self) -> None:
+        while self.junction.arrivals or self.pipe.statistics().queued:
+            self.pipe._dispatcher._take()  # for a millisecond at most, at a time
+
+    def connect(self) -> None:
+        if self.epoch != self.stream.epoch:
+            self.epoch = self.stream.epoch
+            self.read_to = START
+            self.junction.push(Epoch(b"%x" % self.epoch, START))
+            self.say(hello=True)
+
+    def say(self, *, hello: bool) -> None:
+        run = self.pipe._log.run
+        stand = self.junction.outbox.stand
+        envelope = Envelope(run, stand.first, stand.dropped, 0, hello=hello)
+        self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
+
+    def send(self, count: int, *, confirmed: bool = True) -> None:
+        """Send some events, and perhaps not get the answer, so that they are sent again."""
+        self.connect()
+        load = self.junction.outbox.peek(count, 10_000)
+        envelope = Envelope(self.pipe._log.run, load.first, 0, len(load.events), data=load.events)
+        self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
+        if confirmed:
+            self.junction.outbox.settle(load)
+
+    def read(self, count: int) -> None:
+        self.connect()
+        waiting = [message for message in self.stream.messages if message[0] > self.read_to]
+        for spot, fields in waiting[:count]:
+            self.read_to = spot
+            envelope = decode_envelope(fields, self.pipe._log.run)
+            if envelope.run == self.pipe._log.run:
+                until = spot._replace(offset=envelope.count)
+                self.junction.push(Arrival(spot, until, first=envelope.first, echoed=envelope.count))
+            else:
+                self.junction.push(self.origins.hear(envelope, spot, is_baseline=self.is_new))
+        self.take()
+
+    def settle(self) -> None:
+        while self.junction.outbox.queued:
+            self.send(100)
+        self.connect()
+        self.say(hello=False)  # what was lost last is known by what does not come
+
+
+class Viewer:
+    """A client with what it has seen."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.subscription = worker.pipe.subscribe()
+        self.last_id = ""
+        self.seen: list[str] = []
+        self.was_told = False
+
+    def look(self) -> None:
+        dispatcher = self.worker.pipe._dispatcher
+        while dispatcher._hindmost() is not None:
+            dispatcher._serve(0.0, 0)
+        while self.subscription._queue:
+            self.note(self.subscription._take_bytes())
+
+    def note(self, data: bytes) -> None:
+        self.seen += re.findall(r'"request_id":"(\w+)"', data.decode())
+        self.was_told = self.was_told or b"event: missed" in data
+        if ids := re.findall(rb"^id: (.*)$", data, re.MULTILINE):
+            self.last_id = ids[-1].decode()
+
+    def go(self, worker: Worker) -> None:
+        self.look()
+        if self.last_id:
+            self.subscription.close()
+            self.worker = worker
+            replay = worker.pipe.replay(self.last_id)
+            self.subscription = worker.pipe.subscribe(last_event_id=self.last_id)
+            for data in replay:
+                self.note(data)
+
+    def check(self) -> None:
+        assert len(self.seen) == len(set(self.seen)), self.seen
+        for name in "abc":
+            numbers = [int(seen[1:]) for seen in self.seen if seen[0] == name]
+            assert numbers == sorted(numbers), self.seen
+
+
+def steps(*more: str) -> st.SearchStrategy[list[tuple[str, int, int]]]:
+    """Return what may happen: in most stories most of it goes well."""
+    often = ["emit", "relay", "relay to one", "look", "go", "go"]
+    rarely = ["send", "send in vain", "read", *more]
+    kinds = st.one_of(st.sampled_from(often), st.sampled_from(often), st.sampled_from(rarely))
+    return st.lists(st.tuples(kinds, st.integers(0, 2), st.integers(0, 2)), min_size=4, max_size=40)
+
+
+class Story:
+    """Three workers that share a stream, and viewers that go from one to the other."""
+
+    def __init__(self, history: int, capacity: int) -> None:
+        self.stream = Stream()
+        self.workers = [Worker(name, self.stream, history, capacity) for name in "abc"]
+        for worker in self.workers:
+            worker.read(10)
+            worker.is_new = False
+        self.viewers = [Viewer(worker) for worker in self.workers]
+
+    def act(self, step: str, which: int, amount: int) -> None:  # noqa: C901 - a table of steps
+        worker, viewer = self.workers[which], self.viewers[amount]
+        match step:
+            case "emit":
+                worker.emit(amount + 1)
+            case "relay":
+                worker.send(100)
+                for each in self.workers:
+                    each.read(100)
+            case "relay to one":
+                worker.send(100)
+                self.workers[amount].read(100)
+            case "send":
+                worker.send(amount + 1)
+            case "send in vain":
+                worker.send(amount + 1, confirmed=False)
+            case "read":
+                worker.read(amount + 1)
+            case "look":
+                viewer.look()
+            case "go":
+                viewer.go(worker)
+            case "begin anew":
+                self.stream.begin_anew()
+            case _:
+                del self.stream.messages[: amount + 1]
+
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.settle()
+        for worker in self.workers:
+            worker.read(1000)
+        for viewer in self.viewers:
+            viewer.look()
+
+    def check_end(self) -> None:
+        every = [f"{each.name}{number}" for each in self.workers for number in range(1, each.emitted + 1)]
+        for viewer in self.viewers:
+            viewer.check()
+            assert viewer.was_told or sorted(viewer.seen) == sorted(every)
+
+
+def play(todo: list[tuple[str, int, int]], history: int, capacity: int) -> list[Viewer]:
+    story = Story(history, capacity)
+    for step, which, amount in todo:
+        story.act(step, which, amount)
+        for viewer in story.viewers:
+            viewer.check()
+    story.end()
+    story.check_end()
+    return story.viewers
+
+
+A, B, C = range(3)  # workers, and the viewers that begin there; "emit" 0 is one event
+
+
+def viewer_of(which: int, todo: list[tuple[str, int, int]], history: int = 1000) -> Viewer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vizpipe_trio._log, "TRIM_AT", 1)
+        return play(todo, history, capacity=1000)[which]
+
+
+def test_a_viewer_is_told_when_another_workers_event_is_no_longer_held() -> None:
+    held = [("emit", C, 0), ("look", 0, C), ("emit", A, 0), ("relay to one", A, B), ("look", 0, B)]
+    viewer = viewer_of(C, [*held, ("emit", A, 0), ("relay to one", A, B), ("go", B, C)], 0)
+    assert (viewer.seen, viewer.was_told) == (["c1", "a2"], True)
+
+
+def test_a_viewer_is_told_when_a_worker_no_longer_holds_its_own_event() -> None:
+    held = [("emit", A, 0), ("look", 0, A), ("emit", B, 0), ("look", 0, B), ("emit", B, 0)]
+    viewer = viewer_of(A, [*held, ("go", B, A)], 0)
+    assert (viewer.seen, viewer.was_told) == (["a1", "b2"], True)
+
+
+def test_a_viewer_that_is_ahead_is_told_since_the_worker_cannot_know_which_of_its_own_it_saw() -> None:
+    viewer = viewer_of(A, [("emit", B, 1), ("send", B, 0), ("read", A, 2), ("look", 0, A), ("go", B, A)])
+    assert (viewer.seen, viewer.was_told) == (["b1"], True)
+
+
+def test_a_viewer_is_told_when_its_place_is_in_a_stream_that_has_begun_anew_since() -> None:
+    before = [("emit", A, 0), ("relay", A, 0), ("look", 0, B), ("begin anew", 0, 0), ("emit", C, 0)]
+    viewer = viewer_of(
+        B, [*before, ("relay", C, 0), ("look", 0, B), ("emit", A, 0), ("relay", A, 0), ("go", C, B)]
+    )
+    assert (viewer.seen, viewer.was_told) == (["a1", "c1", "a2"], True)
+
+
+def test_what_is_sent_again_since_no_answer_came_is_seen_once_at_any_worker() -> None:
+    twice = [("emit", A, 1), ("send in vain", A, 0), ("read", B, 2), ("look", 0, B), ("relay", A, 0)]
+    viewer = viewer_of(B, [*twice, ("go", C, B), ("go", A, B), ("emit", A, 0), ("relay", A, 0)])
+    assert (viewer.seen, viewer.was_told) == (["a1", "a2", "a3"], False)
+
+
+@settings(deadline=None)
+@given(steps())
+def test_a_viewer_that_changes_workers_sees_each_event_once(todo: list[tuple[str, int, int]]) -> None:
+    play(todo, history=1000, capacity=1000)
+
+
+@settings(deadline=None)
+@given(steps(), st.integers(0, 8), st.integers(1, 8))
+def test_a_viewer_is_told_when_a_worker_no_longer_holds_or_never_sent_what_it_did_not_see(
+    todo: list[tuple[str, int, int]], history: int, capacity: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vizpipe_trio._log, "TRIM_AT", 1)
+        play(todo, history, capacity)
+
+
+@settings(deadline=None)
+@given(steps("begin anew", "trim"), st.sampled_from([0, 3, 1000]))
+def test_a_viewer_is_told_when_the_server_may_have_lost_what_it_did_not_see(
+    todo: list[tuple[str, int, int]], history: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vizpipe_trio._log, "TRIM_AT", 1)
+        play(todo, history, capacity=1000)

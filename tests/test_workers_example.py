@@ -1,0 +1,97 @@
+"""Four processes under Hypercorn that share a Valkey server, run as a user runs them."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from signal import SIGINT
+from typing import Any
+
+import trio
+from coredis import Redis
+from support import get, until, watch
+from valkey_server import KEY
+
+Frame = tuple[str, dict[str, Any]]
+
+TOKEN = "sesame"
+
+
+@asynccontextmanager
+async def run_example(count: int) -> AsyncGenerator[str]:
+    """Run the example with so many workers while in the block, and give its address."""
+    command = [sys.executable, "-u", "-m", "examples.workers", "--port", "0"]
+    command += ["--token", TOKEN, "--workers", str(count)]
+    start = partial(trio.run_process, command, stdout=subprocess.PIPE, check=False)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            process: trio.Process = await nursery.start(start)
+            assert process.stdout is not None
+            printed = b""
+            while b"Ctrl-C" not in printed:
+                printed += await process.stdout.receive_some()
+            address, server = re.findall(r"(?:http|redis)://[0-9.:]*[0-9]", printed.decode())[-2:]
+            async with Redis.from_url(server) as client:
+                while len(await client.xrange(KEY)) < count:  # noqa: ASYNC110 - each says hello
+                    await trio.sleep(0.05)
+            yield address
+            process.send_signal(SIGINT)
+            assert await process.wait() == 0
+
+
+async def search(address: str, found: list[str]) -> None:
+    """Send a request over a new connection, and add its ID."""
+    found.append((await get(address, "/search?q=loop")).json()["request_id"])
+
+
+async def search_often(address: str, count: int) -> list[str]:
+    """Send so many requests at once, so that several workers answer, and return their IDs."""
+    found: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(search, address, found)
+    return found
+
+
+async def run(address: str, query: str, *, task_status: trio.TaskStatus[list[Frame]]) -> None:
+    """Run a viewer that adds what it is shown to a list."""
+    frames: list[Frame] = []
+    async with watch(address, query) as viewer:
+        task_status.started(frames)
+        while True:
+            head, _, data = (await viewer.frame()).partition(b"\ndata: ")
+            frames.append((head.decode(), json.loads(data)))
+
+
+def requests(frames: list[Frame]) -> list[str]:
+    return sorted(content["request_id"] for _, content in frames)
+
+
+async def test_viewers_of_four_processes_see_all_requests_once_and_resume_at_any_of_them() -> None:
+    query = f"?token={TOKEN}"
+    async with run_example(4) as address, trio.open_nursery() as nursery:
+        viewers: list[list[Frame]] = []
+
+        async def open_viewer() -> None:
+            viewers.append(await nursery.start(partial(run, address, query)))
+
+        async with trio.open_nursery() as opening:
+            for _ in range(16):
+                opening.start_soon(open_viewer)
+        first = await search_often(address, 12)
+        await until(lambda: all(len(frames) == 12 for frames in viewers))
+        assert all(requests(frames) == sorted(first) for frames in viewers)
+        last_ids = [frames[-1][0].removeprefix("id: ") for frames in viewers]
+        assert len({last_id[:8] for last_id in last_ids}) > 1
+        more = await search_often(address, 4)
+        await until(lambda: all(len(frames) == 16 for frames in viewers))
+        resumed = [
+            await nursery.start(partial(run, address, f"{query}&last_event_id={last_id}"))
+            for last_id in last_ids
+        ]
+        await until(lambda: all(len(frames) == 4 for frames in resumed))
+        assert all(requests(frames) == sorted(more) for frames in resumed)
+        nursery.cancel_scope.cancel()

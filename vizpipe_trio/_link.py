@@ -1,0 +1,148 @@
+"""The way to the server: one stream of messages, over coredis. What fails here is the link's end.
+
+A stream and not publish and subscribe, for it is read at the reader's pace: what a worker has
+not read yet stays in the server, bounded, and a short loss of the connection loses nothing.
+"""
+
+import re
+import ssl
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from secrets import token_hex
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import trio
+from coredis import Redis
+from coredis.connection import TCPConnection
+from coredis.exceptions import ClusterDownError, MovedError
+from coredis.pool import ConnectionPool
+from coredis.response.types import StreamEntry
+from coredis.retry import NoRetryPolicy
+from coredis.tokens import PureToken
+
+from ._trail import Spot
+
+ANSWER_SECONDS = 5.0
+"""How long the server may take to answer. Then the link is given up, and another one tried."""
+
+BLOCK_SECONDS = 2.0
+"""How long a read waits in the server for news; so often a connection that is dead is noticed."""
+
+MESSAGES_A_READ = 16
+"""Messages that one read may bring: at most 2 MB."""
+
+_EPOCH = re.compile(rb"[0-9a-f]{8}")
+
+Message = tuple[Spot, Mapping[bytes, bytes]]
+
+
+def check_url(url: str) -> None:
+    """Raise `ValueError` for a server that cannot be used."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "valkey", "valkeys", "unix"}:
+        raise ValueError(
+            f"the relay needs one server, redis://, rediss:// or unix://, not {parts.scheme}://: "
+            "Cluster and Sentinel are not supported"
+        )
+    if "ssl_" in parts.query:
+        raise ValueError("give TLS options as ssl_context, not in the URL")
+
+
+class Link:
+    """A connection to the server that holds the stream.
+
+    Args:
+        client: The connection.
+        key: The stream's key.
+        length: So many messages the stream keeps, or a few more.
+    """
+
+    def __init__(self, client: "Redis[bytes]", key: str, length: int) -> None:
+        self._client = client
+        self._key = key
+        self._length = length
+
+    async def epoch(self) -> bytes:
+        """Return the stream's epoch: another one after the server has lost its data."""
+        key = f"{self._key}:epoch"
+        with trio.fail_after(ANSWER_SECONDS):
+            try:
+                found = await self._client.get(key)
+            except (ClusterDownError, MovedError) as error:
+                raise RuntimeError("it is part of a Cluster, which the relay does not support") from error
+            if found is None:
+                await self._client.set(key, token_hex(4), condition=PureToken.NX)
+                found = await self._client.get(key)
+        if found is None or not _EPOCH.fullmatch(found):
+            raise RuntimeError(f"the server's {key} is {found!r:.99}")
+        return found
+
+    async def latest(self, count: int) -> Sequence[Message]:
+        """Return the last messages, oldest first."""
+        with trio.fail_after(ANSWER_SECONDS):
+            entries = await self._client.xrevrange(self._key, count=count)
+        return _messages(reversed(entries))
+
+    async def read(self, after: Spot) -> Sequence[Message]:
+        """Return messages behind a spot, none if none come in some seconds."""
+        with trio.fail_after(BLOCK_SECONDS + ANSWER_SECONDS):
+            found = await self._client.xread(
+                {self._key: f"{after.ms}-{after.n}"},
+                count=MESSAGES_A_READ,
+                block=round(BLOCK_SECONDS * 1000),
+            )
+        return _messages(entry for entries in (found or {}).values() for entry in entries)
+
+    async def append(self, fields: Mapping[str, bytes]) -> None:
+        """Append a message; when this returns, the server has it."""
+        with trio.fail_after(ANSWER_SECONDS):
+            await self._client.xadd(
+                self._key,
+                fields,
+                trim_strategy=PureToken.MAXLEN,
+                trim_operator=PureToken.APPROXIMATELY,
+                threshold=self._length,
+            )
+
+
+def _messages(entries: Iterable[StreamEntry]) -> list[Message]:
+    messages: list[Message] = []
+    for entry in entries:
+        # They are bytes: the client is one that decodes nothing.
+        ms, _, n = cast("bytes", entry.identifier).partition(b"-")
+        messages.append((Spot(int(ms), int(n), 0), cast("Mapping[bytes, bytes]", entry.field_values)))
+    return messages
+
+
+@asynccontextmanager
+async def open_link(
+    url: str,
+    key: str,
+    length: int,
+    *,
+    username: str | None,
+    password: str | None,
+    ssl_context: ssl.SSLContext | None,
+) -> AsyncGenerator[Link]:
+    """Open a link; what is given beside the URL goes before what is in it."""
+    url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+    options: dict[str, Any] = {}
+    parts = urlsplit(url)
+    if parts.scheme == "rediss":
+        # coredis' own would not look at the server's name.
+        options["ssl_context"] = ssl_context or ssl.create_default_context()
+    if username is not None:
+        options["username"] = username
+    if password is not None:
+        options["password"] = password
+    if parts.scheme != "unix":
+        # Else coredis would write a traceback into the log with each try in vain.
+        with trio.fail_after(ANSWER_SECONDS):
+            await (await trio.open_tcp_stream(parts.hostname or "localhost", parts.port or 6379)).aclose()
+    pool = ConnectionPool[TCPConnection].from_url(
+        url, connect_timeout=ANSWER_SECONDS, decode_components=True, **options
+    )
+    client = Redis(connection_pool=pool, retry_policy=NoRetryPolicy())
+    async with client:
+        yield Link(client, key, length)

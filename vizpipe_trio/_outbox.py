@@ -1,0 +1,83 @@
+"""What waits to be sent to other workers: bounded, counted, and sent in batches. No tasks, no I/O.
+
+offered == sent + lost + queued
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+MAX_BYTES = 16_777_216
+"""Bytes of JSON that may wait at most: a tenth of a second's worth at the entrance may be large."""
+
+
+class Load(NamedTuple):
+    """Events that follow on each other."""
+
+    first: int  # one's number
+    dropped: int  # at the pipe's entrance, before them
+    events: list[bytes]  # their JSON
+
+
+class Outbox:
+    """A bounded queue of encoded events, numbered from 1 in the order in which they came.
+
+    What does not fit is lost, and its numbers with it: so those who get the rest know.
+
+    Args:
+        capacity: How many events may wait.
+
+    Attributes:
+        offered: Events that came so far.
+        sent: Events that were sent.
+        lost: Events for which there was no room.
+        dropped: Events dropped at the pipe's entrance, before those that come next.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.offered = self.sent = self.lost = self.dropped = 0
+        self._waiting: deque[tuple[int, int, bytes]] = deque()  # number, dropped before it, JSON
+        self._bytes = 0
+
+    @property
+    def queued(self) -> int:
+        """Events that wait."""
+        return len(self._waiting)
+
+    @property
+    def stand(self) -> Load:
+        """Where the queue stands: what is to be sent next, without its events."""
+        if self._waiting:
+            number, dropped, _ = self._waiting[0]
+            return Load(number, dropped, [])
+        return Load(self.offered + 1, self.dropped, [])
+
+    def offer(self, events: Sequence[bytes]) -> None:
+        """Queue events, or as many of them as there is room for."""
+        for data in events:
+            self.offered += 1
+            if len(self._waiting) < self.capacity and self._bytes + len(data) <= MAX_BYTES:
+                self._waiting.append((self.offered, self.dropped, data))
+                self._bytes += len(data)
+            else:
+                self.lost += 1
+
+    def peek(self, max_events: int, max_bytes: int) -> Load:
+        """Return what is to be sent next, one event at least if any waits; it stays queued."""
+        load = self.stand
+        room = max_bytes
+        for number, dropped, data in islice(self._waiting, max_events):
+            room -= len(data) + 1
+            follows = number == load.first + len(load.events) and dropped == load.dropped
+            if not follows or (room < 0 and load.events):
+                break
+            load.events.append(data)
+        return load
+
+    def settle(self, load: Load) -> None:
+        """Take what was sent off the queue."""
+        for _ in load.events:
+            self._bytes -= len(self._waiting.popleft()[2])
+        self.sent += len(load.events)

@@ -1,0 +1,336 @@
+"""The trail: which events of a log came from other workers, and what a client saw there.
+
+Workers that share a stream on a server (see ``redis.py``) each have a log of their own, in
+an order of their own, since a worker's own events do not wait for the server. So an ID says
+three things, and any worker can go on from it:
+
+    <run>-<number>.<own>.<epoch>.<ms>-<n>.<offset>
+
+- ``<run>-<number>``: the place in the log of the worker that gave it out, for that worker;
+- ``<own>``: so many of that worker's own events are before it;
+- the rest: of the others, all events are before it that the shared stream has up to there.
+  ``<ms>-<n>`` is the stream's own ID of a message, in hexadecimal digits, and ``<offset>`` so
+  many events in it. The epoch is another one when the stream has begun anew.
+
+That is exact, since each worker's events come in order, and its length does not grow with the
+number of workers. A client that changes to a worker which is behind has seen more than that
+worker's IDs say: until it has caught up they go on, after a ``~``, with what that was.
+
+No tasks, no I/O.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from typing import NamedTuple
+
+NO_EPOCH = b"0"
+
+MAX_WORKERS = 4096
+"""Workers that are remembered: those heard of last."""
+
+FORGET_MS = 600_000
+"""After so much of the server's time, what a worker has not sent is taken for lost with it."""
+
+MAX_BEFORE = 3
+"""Workers in an ID at most besides the one that gives it out: those where the client was last."""
+
+PAST_EPOCHS = 16
+"""Epochs that are remembered: of an older one nothing more can come."""
+
+
+class Spot(NamedTuple):
+    """A place in the shared stream: a message's ID, and so many of its events."""
+
+    ms: int
+    n: int
+    offset: int
+
+
+START = Spot(0, 0, 0)
+
+
+class Sight(NamedTuple):
+    """What a client saw at one worker, as an ID says it."""
+
+    run: bytes
+    own: int
+    epoch: bytes
+    spot: Spot
+
+
+Seen = tuple[Sight, ...]
+"""What a client saw elsewhere: at the worker where it was last, and before. What is in any of
+them it has seen."""
+
+
+class Segment(NamedTuple):
+    """Events of another worker that follow on each other in the log, all of one message."""
+
+    position: int  # so many events of the log are before it
+    own_before: int
+    size: int
+    run: bytes
+    first: int
+    epoch: bytes
+    spot: Spot  # of the message, without its events
+
+
+class Echo(NamedTuple):
+    """Own events that follow on each other, as they came back from the stream."""
+
+    last: int
+    first: int
+    epoch: bytes
+    spot: Spot  # up to the first of them
+
+
+_SIGHT = r"([0-9a-f]{8})(?:-[0-9]{1,18})?\.([0-9]{1,18})\.([0-9a-f]{1,16})\.([0-9a-f]{1,16})-([0-9a-f]{1,16})\.([0-9]{1,9})"
+_sight = re.compile(_SIGHT, re.ASCII)
+_id = re.compile(rf"{_SIGHT}(?:~{_SIGHT}){{0,{MAX_BEFORE}}}", re.ASCII)
+
+
+def parse_seen(event_id: str) -> Seen:
+    """Return what a client saw that was given this ID by a worker; nothing if it is no such ID."""
+    if not _id.fullmatch(event_id):
+        return ()
+    return tuple(
+        Sight(run.encode(), int(own), epoch.encode(), Spot(int(ms, 16), int(n, 16), int(offset)))
+        for run, own, epoch, ms, n, offset in _sight.findall(event_id)
+    )
+
+
+def add_seen(frame: bytes, seen: Seen) -> bytes:
+    """Return a frame whose ID says also what a client saw elsewhere that has not come by here."""
+    first, end, rest = frame.partition(b"\n")
+    return b"".join([first, *map(_written, seen[:MAX_BEFORE]), end, rest])
+
+
+def _written(sight: Sight) -> bytes:
+    return b"~%b.%d.%b.%x-%x.%d" % (sight.run, sight.own, sight.epoch, *sight.spot)
+
+
+class Trail:
+    """Where the events of a log came from, as long as it holds them.
+
+    Attributes:
+        run: The run part of the log's IDs.
+        own: So many of the log's events are this worker's own.
+        epoch: Of the shared stream; ``NO_EPOCH`` before it was ever reached.
+        spot: The stream was read up to here, and all of it that is new is in the log.
+    """
+
+    def __init__(self, run: bytes) -> None:
+        self.run = run
+        self.own = 0
+        self.epoch = NO_EPOCH
+        self.spot = START
+        self._last_of: dict[bytes, int] = {}
+        self._segments: list[Segment] = []
+        self._echoes: list[Echo] = []
+        # What comes before is not held: up to here in the stream, and so many own and foreign events.
+        self._floor = START
+        self._own_let_go = self._foreign_let_go = 0
+        self._began_at = 0
+        self._past = [NO_EPOCH]
+        self._set_suffix()
+
+    def begin(self, epoch: bytes, floor: Spot, position: int) -> None:
+        """Note that from here on the stream is read from ``floor`` on, in an epoch that is new.
+
+        Args:
+            epoch: Its name.
+            floor: What comes before in the stream is unknown.
+            position: So many events are in the log.
+        """
+        if self.epoch != NO_EPOCH:
+            self._began_at = position
+            self._past = [*self._past[-PAST_EPOCHS:], self.epoch]
+        self.epoch, self.spot, self._floor = epoch, floor, floor
+        self._set_suffix()
+
+    def suffix(self, own_offset: int) -> bytes:
+        """Return the end of the ID of the own event that comes ``own_offset`` after the last one."""
+        return b".%d%b" % (self.own + own_offset, self._suffix)
+
+    def suffix_at(self, spot: Spot) -> bytes:
+        """Return the end of the ID of another worker's event, but for its offset."""
+        return b".%d.%b.%x-%x." % (self.own, self.epoch, spot.ms, spot.n)
+
+    def _set_suffix(self) -> None:
+        self._suffix = b".%b.%x-%x.%d" % (self.epoch, *self.spot)
+
+    def add(self, position: int, count: int, run: bytes, first: int, spot: Spot) -> None:
+        """Note that events of another worker come next.
+
+        Args:
+            position: So many events are in the log.
+            count: So many are added.
+            run: The worker's.
+            first: The first one's number among the worker's own.
+            spot: Where in the stream, up to the first of them.
+        """
+        self._segments.append(Segment(position, self.own, count, run, first, self.epoch, spot))
+        self._last_of.pop(run, None)
+        self._last_of[run] = first + count - 1
+        if len(self._last_of) > MAX_WORKERS:
+            del self._last_of[next(iter(self._last_of))]
+        self.read_to(spot._replace(offset=spot.offset + count))
+
+    def read_to(self, spot: Spot) -> None:
+        """Note that the stream has nothing more up to here."""
+        self.spot = spot
+        self._set_suffix()
+
+    def echo(self, first: int, count: int, spot: Spot) -> None:
+        """Note where own events are in the stream. The first time counts: others have it from there."""
+        last = first + count - 1
+        new = max(first, self._echoes[-1].last + 1) if self._echoes else first
+        if new <= last:
+            self._echoes.append(Echo(last, new, self.epoch, spot._replace(offset=new - first)))
+            self._raise_floor()
+        self.read_to(spot._replace(offset=count))
+
+    def not_passed(self, seen: Seen) -> Seen:
+        """Return of what a client saw elsewhere what has not come by here."""
+        return tuple(sight for sight in seen if not self._has_passed(sight))
+
+    def _has_passed(self, sight: Sight) -> bool:
+        if sight.epoch == self.epoch:
+            if self.spot < sight.spot:
+                return False
+            is_old = self.spot.ms > sight.spot.ms + FORGET_MS
+        else:
+            if sight.epoch not in self._past:
+                return False
+            is_old = False
+        return is_old or sight.run == self.run or self._last_of.get(sight.run, 0) >= sight.own
+
+    def unseen(self, begin: int, end: int, seen: Seen, *, replay: bool) -> list[bool]:
+        """Return for the log's events from ``begin`` to ``end`` which of them a client did not see.
+
+        Args:
+            begin: So many events come before the first one.
+            end: The same for the one behind the last.
+            seen: What the client saw.
+            replay: Whether it may have seen own events of this worker that did not come back
+                from the stream yet: those it gets if it was not ahead of this worker.
+        """
+        wanted: list[bool] = []
+        index = bisect_right(self._segments, begin, key=lambda segment: segment.position + segment.size)
+        position = begin
+        while position < end:
+            segment = self._segments[index] if index < len(self._segments) else None
+            stop = end if segment is None else min(max(segment.position, position), end)
+            if stop > position:
+                own = position - self._foreign_before(index)
+                wanted += [self._own_unseen(own + i + 1, seen, replay) for i in range(stop - position)]
+            if segment is not None and stop < end:
+                last = min(segment.position + segment.size, end)
+                wanted += [
+                    self._foreign_unseen(segment, number - segment.position, seen)
+                    for number in range(stop, last)
+                ]
+                stop = last
+                index += 1
+            position = stop
+        return wanted
+
+    def _foreign_before(self, index: int) -> int:
+        """Return how many events of others are before the own events in front of a segment."""
+        if index < len(self._segments):
+            segment = self._segments[index]
+            return segment.position - segment.own_before
+        if self._segments:
+            segment = self._segments[-1]
+            return segment.position + segment.size - segment.own_before
+        return self._foreign_let_go
+
+    def _own_unseen(self, number: int, seen: Seen, replay: bool) -> bool:
+        echo = self._echo_of(number)
+        for sight in seen:
+            if sight.run == self.run:
+                unseen = number > sight.own
+            elif echo is None:
+                unseen = not replay or self._is_sure(sight)
+            else:
+                unseen = echo.epoch != sight.epoch or _spot_in(echo, number) > sight.spot
+            if not unseen:
+                return False
+        return True
+
+    def _foreign_unseen(self, segment: Segment, offset: int, seen: Seen) -> bool:
+        spot = segment.spot._replace(offset=segment.spot.offset + offset + 1)
+        for sight in seen:
+            if segment.run == sight.run:
+                unseen = segment.first + offset > sight.own
+            else:
+                unseen = segment.epoch != sight.epoch or spot > sight.spot
+            if not unseen:
+                return False
+        return True
+
+    def _echo_of(self, number: int) -> Echo | None:
+        index = bisect_left(self._echoes, number, key=lambda echo: echo.last)
+        found = self._echoes[index] if index < len(self._echoes) else None
+        return found if found is not None and found.first <= number else None
+
+    def _is_sure(self, sight: Sight) -> bool:
+        """Whether own events that did not come back cannot have been seen elsewhere."""
+        return sight.epoch == NO_EPOCH or (self.epoch == sight.epoch and self.spot >= sight.spot)
+
+    def resume(self, start: int, head: int, seen: Seen) -> tuple[bool, int]:
+        """Return whether a client may have missed something for good, and where it goes on.
+
+        Args:
+            start: So many events are no longer in the log.
+            head: So many events there have been.
+            seen: What the client saw elsewhere.
+        """
+        last = seen[0]
+        if last.epoch == NO_EPOCH:
+            return True, start  # it saw nothing of others
+        if last.epoch != self.epoch:
+            return True, head  # the two cannot be compared
+        sure = (
+            self._began_at <= start
+            and self._floor <= last.spot
+            and (self._own_let_go == 0 or self._echo_of(self._own_let_go) is not None)
+            and (all(map(self._is_sure, seen)) or self._all_came_back())
+        )
+        return not sure, max(start, self._began_at)
+
+    def _all_came_back(self) -> bool:
+        return self.own == 0 or (bool(self._echoes) and self._echoes[-1].last >= self.own)
+
+    def let_go(self, start: int) -> None:
+        """Let go of what the log no longer holds: its first ``start`` events."""
+        gone = bisect_right(self._segments, start, key=lambda segment: segment.position + segment.size)
+        foreign = self._foreign_let_go
+        for segment in self._segments[:gone]:
+            foreign = segment.position + segment.size - segment.own_before
+            if segment.epoch == self.epoch:
+                end = segment.spot._replace(offset=segment.spot.offset + segment.size)
+                self._floor = max(self._floor, end)
+        del self._segments[:gone]
+        self._foreign_let_go = foreign
+        if self._segments and self._segments[0].position < start:
+            segment = self._segments[0]
+            self._own_let_go = segment.own_before
+            if segment.epoch == self.epoch:
+                part = start - segment.position
+                self._floor = max(self._floor, segment.spot._replace(offset=segment.spot.offset + part))
+        else:
+            self._own_let_go = start - self._foreign_before(0)
+        self._raise_floor()
+
+    def _raise_floor(self) -> None:
+        """Take own events that are no longer held into account, as far as they came back."""
+        echo = self._echo_of(self._own_let_go)
+        if echo is not None and echo.epoch == self.epoch:
+            self._floor = max(self._floor, _spot_in(echo, self._own_let_go))
+        while self._echoes and self._echoes[0].last < self._own_let_go:
+            del self._echoes[0]
+
+
+def _spot_in(echo: Echo, number: int) -> Spot:
+    return echo.spot._replace(offset=echo.spot.offset + number - echo.first + 1)

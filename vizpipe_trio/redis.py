@@ -1,0 +1,367 @@
+"""The relay: every worker's viewers see every worker's events, by way of a Redis or Valkey server.
+
+    pipe = Pipe()
+    relay = RedisRelay(pipe, "redis://localhost")
+
+    @app.before_serving
+    async def start():
+        await app.nursery.start(relay.run)
+        await app.nursery.start(pipe.run)
+
+Local first: a worker's own events reach its own viewers without a round trip, and go on doing
+so when the server is slow, down or refuses. The pipe never waits for the network.
+
+Needs the extra ``redis``: ``pip install 'vizpipe-trio[redis]'``.
+"""
+
+import logging
+import random
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import cast
+
+import msgspec
+import trio
+
+try:
+    from ._link import Link, check_url, open_link
+except ImportError as _missing:
+    raise ImportError("vizpipe_trio.redis needs coredis: pip install 'vizpipe-trio[redis]'") from _missing
+
+from ._envelope import MAX_EVENTS, MAX_PAYLOAD, Envelope, UnknownVersionError, decode_envelope
+from ._junction import Arrival, Epoch
+from ._link import Message
+from ._origins import Origins
+from ._outbox import Load
+from ._pipe import Pipe
+from ._trail import NO_EPOCH, START
+
+__all__ = ["RedisRelay", "RelayStatistics"]
+
+START_SECONDS = 3.0
+"""How long `RedisRelay.run` waits for the server before it says that it has started."""
+
+END_SECONDS = 1.0
+"""How long the relay goes on sending once its pipe has ended."""
+
+NOT_STARTED = "not started"
+"""The first fault of all."""
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 5.0
+"""Seconds between two tries to reach the server: twice as many each time, from the first to the
+longest, unless a connection has held for longer than that."""
+
+SETTLING_SECONDS = 60
+"""How long after its start a worker hears for the first time of others that are older."""
+
+BACKFILL = 64
+"""Messages that a worker which starts takes into its history."""
+
+
+class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of a relay's account.
+
+    At any moment ``offered == sent + lost_out + queued_out``, which is every event that
+    the pipe has broadcast of its own; and
+    ``received == relayed + duplicates + failed + queued_in``.
+
+    Attributes:
+        connected: Whether the server answers.
+        connections: How often it was reached.
+        fault: Why it is not connected; empty while it is.
+        offered: Own events that were to be sent.
+        sent: Those that the server has.
+        lost_out: Those that were lost on the way out: too many waited for the server.
+        queued_out: Those that wait.
+        capacity: How many may wait.
+        received: Events of other workers that came.
+        relayed: Those that were offered to clients here.
+        duplicates: Those that had come before: a worker sends again what was not confirmed.
+        failed: Those that a fault in the pipe lost. It is logged, and told as a gap.
+        queued_in: Those that wait for the pipe.
+        lost_in: Events of other workers that did not come, as far as it is known how many.
+        malformed: Messages that were none of ours, and ignored.
+        other_version: Messages of another version, and ignored.
+        workers: Other workers that were heard of.
+    """
+
+    connected: bool
+    connections: int
+    fault: str
+    offered: int
+    sent: int
+    lost_out: int
+    queued_out: int
+    capacity: int
+    received: int
+    relayed: int
+    duplicates: int
+    failed: int
+    queued_in: int
+    lost_in: int
+    malformed: int
+    other_version: int
+    workers: int
+
+
+class RedisRelay:
+    """Brings a pipe's events to other workers, and theirs to this pipe.
+
+    Make it before the pipe runs; run it as you run the pipe. All workers that share a server,
+    a database and a key see each other's events. A pipe has one relay at most.
+
+    Whoever can write to the key can show events to all viewers: give the server a password.
+
+    Args:
+        pipe: The pipe.
+        url: The server: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user, password
+            and database as coredis reads them. One server: Cluster and Sentinel are refused.
+        key: The stream's key; another one for each application that shares a server.
+        username: Goes before the one in the URL.
+        password: Goes before the one in the URL.
+        ssl_context: For ``rediss://``. By default the system's certificates, and the server's
+            name is checked.
+        capacity: How many events may wait for the server, at least 1; past it they are lost
+            for other workers. The default holds ten seconds at 1000 events a second.
+        stream_length: How many messages the server keeps, at least 1, each up to 128 KiB: what
+            a worker that was away can still get.
+        flush_interval: Seconds to wait between two messages, so that one carries many events.
+            The first event after a pause goes at once.
+        logger: Where it is said that the server is gone or back. By default ``vizpipe_trio``.
+
+    Raises:
+        ValueError: The URL is of something that cannot be used, or a number is too small.
+        RuntimeError: The pipe has run already, or has a relay.
+    """
+
+    def __init__(
+        self,
+        pipe: Pipe,
+        url: str,
+        *,
+        key: str = "vizpipe",
+        username: str | None = None,
+        password: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        capacity: int = 10_000,
+        stream_length: int = 1000,
+        flush_interval: float = 1 / 30,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        check_url(url)
+        if capacity < 1 or stream_length < 1:
+            raise ValueError(
+                f"capacity and stream_length must be at least 1, not {capacity}, {stream_length}"
+            )
+        if not 0 <= flush_interval < 60:  # noqa: PLR2004 - a minute is no live picture any more
+            raise ValueError(f"flush_interval must be 0 to 60 seconds, not {flush_interval}")
+        self._junction = pipe._join(capacity)
+        self._run = pipe._log.run
+        self._flush_interval = flush_interval
+        self._logger = logger or logging.getLogger("vizpipe_trio")
+        self._open_link = partial(
+            open_link, url, key, stream_length, username=username, password=password, ssl_context=ssl_context
+        )
+        self._origins = Origins()
+        self._running = False
+        self._connections = 0
+        self._fault = NOT_STARTED
+        self._up = trio.Event()
+        self._malformed = self._other_version = 0
+        # Where the stream is read from, and in which epoch.
+        self._read_to = START
+        self._epoch = NO_EPOCH
+        self._told = Load(0, 0, [])  # where others were told that this worker stands
+        self._is_asked = False
+        self._joined = 0  # when the first message came, by the server's clock in milliseconds
+
+    def statistics(self) -> RelayStatistics:
+        """Return a snapshot of the account; no checkpoint. In Trio's thread."""
+        outbox, origins = self._junction.outbox, self._origins
+        return RelayStatistics(
+            connected=self._running and not self._fault,
+            connections=self._connections,
+            fault=self._fault,
+            offered=outbox.offered,
+            sent=outbox.sent,
+            lost_out=outbox.lost,
+            queued_out=outbox.queued,
+            capacity=outbox.capacity,
+            received=origins.received,
+            relayed=self._junction.relayed,
+            duplicates=origins.duplicates,
+            failed=self._junction.failed,
+            queued_in=self._junction.waiting,
+            lost_in=origins.lost,
+            malformed=self._malformed,
+            other_version=self._other_version,
+            workers=len(origins),
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Relay events until the pipe ends. Start it in a nursery of yours.
+
+        It has started when the server has answered, and the latest events of other workers are
+        in the pipe's history; or after three seconds without that: then it goes on trying, for
+        as long as it runs, with pauses of up to five seconds. What the pipe broadcasts in the
+        meantime waits, and is lost for others past ``capacity``. Nothing that the server does
+        or does not do is raised here: it is logged once, and stands in the statistics.
+
+        When the pipe ends it sends what waits, for a second at most, and returns.
+
+        Raises:
+            RuntimeError: The relay is already running.
+        """
+        if self._running:
+            raise RuntimeError("this relay is already running: start run() once")
+        self._running = True
+        self._junction.attend()
+        self._up = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_connected)
+                with trio.move_on_after(START_SECONDS):
+                    await self._up.wait()
+                task_status.started()
+        finally:
+            self._running = False
+            self._fault = self._fault or "not running"
+
+    async def _keep_connected(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_with_pipe, nursery.cancel_scope)
+            pause = FIRST_BACKOFF
+            while True:
+                began = trio.current_time()
+                try:
+                    await self._connect()
+                    break
+                except* Exception as group:
+                    # Whatever it is: a side channel's fault must not end the host.
+                    self._note_fault(_cause(group))
+                if trio.current_time() > began + LONGEST_BACKOFF:
+                    pause = FIRST_BACKOFF
+                # Not all workers at once, when the server comes back.
+                await trio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+                pause = min(pause * 2, LONGEST_BACKOFF)
+            nursery.cancel_scope.cancel()
+        self._up.set()
+
+    async def _end_with_pipe(self, scope: trio.CancelScope) -> None:
+        await self._junction.ended.wait()
+        await trio.sleep(END_SECONDS)
+        scope.cancel()
+
+    def _note_fault(self, error: Exception) -> None:
+        fault = f"{type(error).__name__}: {error}"
+        if self._fault in {"", NOT_STARTED}:
+            self._say(logging.WARNING, f"the relay is not connected, and tries again: {fault}")
+        self._fault = fault
+
+    def _say(self, level: int, message: str) -> None:
+        with suppress(Exception):  # whatever handlers the logger has
+            self._logger.log(level, "%s", message)
+
+    async def _connect(self) -> None:
+        """Relay over one connection until it fails, or the pipe has ended."""
+        async with self._open_link() as link:
+            await self._catch_up(link)
+            await self._tell(link, hello=True)
+            self._connections += 1
+            if self._connections > 1 or self._fault != NOT_STARTED:
+                self._say(logging.INFO, "the relay is connected")
+            self._fault = ""
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive, link)
+                self._up.set()
+                await self._send(link)
+                nursery.cancel_scope.cancel()
+
+    async def _catch_up(self, link: Link) -> None:
+        """Find out where to go on reading; the first time, also what was last."""
+        epoch = await link.epoch()
+        if epoch == self._epoch:
+            return
+        first_time = self._epoch == NO_EPOCH
+        # What is in a stream that has begun anew is all new; of a strange one, the last part will do.
+        past: Sequence[Message] = await link.latest(BACKFILL) if first_time else ()
+        floor = past[0][0] if len(past) == BACKFILL else START
+        await self._junction.until_room()
+        self._epoch = epoch
+        self._read_to = floor
+        self._junction.push(Epoch(epoch, floor))
+        for message in past:
+            await self._junction.until_room()
+            self._hear(message, past=True)
+
+    async def _receive(self, link: Link) -> None:
+        while True:
+            for message in await link.read(self._read_to):
+                await self._junction.until_room()
+                self._hear(message)
+
+    def _hear(self, message: Message, *, past: bool = False) -> None:
+        """Hand a message to the pipe; no checkpoint between what is noted and what is done."""
+        self._read_to = message[0]
+        self._junction.push(self._arrival(message, past=past))
+
+    def _arrival(self, message: Message, *, past: bool) -> Arrival:
+        spot, fields = message
+        nothing = Arrival(spot=spot, until=spot)
+        try:
+            envelope = decode_envelope(fields, self._run)
+        except UnknownVersionError:
+            self._other_version += 1
+            return nothing
+        except ValueError:
+            self._malformed += 1
+            return nothing
+        if envelope.run == self._run:
+            count = envelope.count
+            if envelope.first + count - 1 > self._junction.outbox.offered or not envelope.first:
+                self._malformed += 1  # not sent by us
+                return nothing
+            return Arrival(spot, spot._replace(offset=count), first=envelope.first, echoed=count)
+        if envelope.hello and not past:
+            self._is_asked = True
+            self._junction.nudge()
+        self._joined = self._joined or spot.ms
+        is_settling = not envelope.hello and spot.ms < self._joined + SETTLING_SECONDS * 1000
+        return self._origins.hear(envelope, spot, is_baseline=past or is_settling)
+
+    async def _send(self, link: Link) -> None:
+        """Send what the pipe broadcasts until it has ended, and all is sent."""
+        outbox = self._junction.outbox
+        while True:
+            bell = self._junction.bell()
+            if outbox.queued or self._is_asked or self._told != outbox.stand:
+                await self._tell(link)
+            elif self._junction.ended.is_set():
+                return
+            else:
+                await bell.wait()
+                continue
+            if outbox.queued <= MAX_EVENTS:
+                with trio.move_on_after(self._flush_interval):
+                    await self._junction.ended.wait()
+
+    async def _tell(self, link: Link, *, hello: bool = False) -> None:
+        """Send what waits, as much as fits a message, or only where this worker stands."""
+        outbox = self._junction.outbox
+        load = outbox.stand if hello else outbox.peek(MAX_EVENTS, MAX_PAYLOAD)
+        count = len(load.events)
+        self._is_asked = False
+        envelope = Envelope(self._run, load.first, load.dropped, count, hello=hello, data=load.events)
+        await link.append(envelope.encode())
+        outbox.settle(load)
+        self._told = Load(load.first + count, load.dropped, [])
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what an exception group is about."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
