@@ -1,7 +1,6 @@
 """Viewers that stop reading, on real sockets: what Hypercorn alone does, and what it does with our help."""
 
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -229,14 +228,10 @@ async def test_the_limit_is_set_for_the_listener_and_connections_inherit_it() ->
         async with connect(address):  # accepted after the first request
             port = int(address.rpartition(":")[2])
             limits: list[int] = []
-            for file in range(3, 100):
-                try:
-                    found = socket.socket(fileno=os.dup(file))
-                except OSError:
-                    continue
-                with found:
-                    if found.family == socket.AF_INET and found.getsockname()[1] == port:
-                        limits.append(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+            limits += [
+                found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                for _, found in _sockets._sockets(port)
+            ]
         end.set()
     assert len(limits) >= 2
     assert set(limits) == {7000}

@@ -19,7 +19,7 @@ from benchmarks.processes import Load, Server
 from benchmarks.rows import Row
 
 RATES = {10: 10_000, 100: 10_000, 1000: 1000, 5000: 200}
-LONGER = {10: 3}
+LONGER = {10: 2}
 """So many times the window, where what is taken off is most of the whole."""
 LIGHT_RATE = 100_000
 
@@ -47,11 +47,11 @@ def measure(plan: Plan, earlier: list[Raw]) -> Raw:
             for_all = cost(plan, server, load, rate, LONGER.get(viewers, 1)) * viewers
             raw["each"][str(viewers)] = (for_all - raw["for one"][str(viewers)]) / (viewers - 1)
             if plan.climb and not earlier:
-                raw["light"][str(viewers)] = cost(plan, server, load, LIGHT_RATE / viewers, 1)
+                raw["light"][str(viewers)] = cost(plan, server, load, LIGHT_RATE / viewers, 0.5)
     return raw
 
 
-def cost(plan: Plan, server: Server, load: Load, rate: float, longer: int) -> float:
+def cost(plan: Plan, server: Server, load: Load, rate: float, longer: float) -> float:
     """Return the CPU time of a delivery at a steady rate of events, in seconds: all of it."""
     settle, window = 2 * plan.warm, 1.5 * plan.window * longer
     server.start(rate, settle + window + 0.2)
