@@ -55,7 +55,7 @@ def make_app(
 
 @asynccontextmanager
 async def serve(
-    app: Any, *, seconds: float = 10, errors_logged: int = 0, port: int = 0
+    app: Any, *, seconds: float = 30, errors_logged: int = 0, port: int = 0
 ) -> AsyncGenerator[str]:
     """Serve an ASGI app on a loopback port, any free one by default, while in the block; give its address.
 
