@@ -134,3 +134,9 @@ def test_without_a_token_a_page_of_this_origin_is_let_in(origin: str, host: str)
 def test_without_a_token_a_page_of_another_origin_is_refused(origin: str) -> None:
     with pytest.raises(AccessError, match="a page of another site"):
         check_loopback("127.0.0.1", {"host": "localhost:8000", "origin": origin}, "1.1")
+
+
+@pytest.mark.parametrize("host", ["[::1%evil.example]", "[::1%:79ev2l.exampl,", "::1%x:80"])
+def test_without_a_token_a_host_with_a_zone_is_none_of_this_machine(host: str) -> None:
+    with pytest.raises(AccessError, match="addressed to a name that is not this machine's"):
+        check_loopback("127.0.0.1", {"host": host}, "1.1")

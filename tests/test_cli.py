@@ -23,6 +23,9 @@ from vizpipe_trio.testing import make_event
 
 VIZPIPE = str(Path(sys.executable).with_name("vizpipe"))
 
+# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+WITH_CTRL_C = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
 
 class Run:
     """The command, while it runs; its output is read by who tests it."""
@@ -53,7 +56,10 @@ async def vizpipe(*arguments: str) -> AsyncGenerator[Run]:
     environment = {**os.environ, "TZ": "UTC", "VIZ_TOKEN": "sesame", "COLUMNS": "120"}
     with trio.fail_after(30):
         process = await trio.lowlevel.open_process(
-            [VIZPIPE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+            [sys.executable, "-c", WITH_CTRL_C, VIZPIPE, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
         )
         try:
             yield Run(process)

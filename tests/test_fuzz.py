@@ -26,7 +26,7 @@ def test_a_short_search_finds_nothing_that_breaks_a_promise(target: str, tmp_pat
     if find_spec("atheris") is None and not os.environ.get("CI"):
         pytest.skip("atheris has no wheel for this system")
     outcome = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "fuzz", target, "-max_total_time=2", "-timeout=60"],
+        [sys.executable, "-m", "fuzz", target, "-runs=1500", "-seed=1", "-timeout=60"],
         check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -120,6 +120,7 @@ def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return unmapped(ip_address(address)).is_loopback
+        # An address with a zone ("::1%anything") is one of a link, and its zone any text.
+        return "%" not in address and unmapped(ip_address(address)).is_loopback
     except ValueError:
         return False
