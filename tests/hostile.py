@@ -1,27 +1,16 @@
 """What the tests of hostile input share: events that anyone could make up, and a browser."""
 
-import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, timedelta, timezone
 from typing import Any
 
-import pytest
+from browsing import OPTIONS, require_chromium
 from hypothesis import strategies as st
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from vizpipe_trio import Event, StageInfo, marshal_sse
-
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-]
 
 TEXTS = [
     "data: forged", "\n\nevent: missed\ndata: {}\n\n", "\r\rid: 7c1e9f-9\r\r", "\nretry: 0\n", ": comment\n",
@@ -94,13 +83,11 @@ def is_accepted(event: Event) -> bool:
 @contextmanager
 def open_chromium(*arguments: str) -> Generator[BrowserContext]:
     """Open a headless Chromium. Blocks: for a worker thread."""
-    path = shutil.which("chromium")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("the browser tests need chromium on the PATH")
-        pytest.skip("there is no chromium on the PATH")
+    require_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*OPTIONS, *arguments])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=[*OPTIONS, *arguments]
+        )
         try:
             yield browser.new_context()
         finally:
