@@ -65,7 +65,7 @@ class ClientQueue:
 
     def __bool__(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._items or self._slow or self._gap != NO_GAP)
+        return bool(self._items or self._slow or self._gap is not NO_GAP)
 
     def offer(self, offered: int, batch: Batch) -> None:
         """Queue a batch, or as much of it as there is room for.
@@ -169,7 +169,8 @@ class ClientQueue:
     def _close_gap(self) -> None:
         if self._slow:
             self._items.append(Missed("slow", self._slow))
-        self._items += missed_in(self._gap, exact=self.filter is None)
+        if self._gap is not NO_GAP:
+            self._items += missed_in(self._gap, exact=self.filter is None)
         self._forget_gap()
 
     def _forget_gap(self) -> None:

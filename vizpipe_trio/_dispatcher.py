@@ -163,7 +163,12 @@ class Dispatcher:
                 self._serve(now, woken)
             for _ in range(PASSES_A_WRITE):
                 await trio.lowlevel.checkpoint()
-            pace.end_turn(now, trio.current_time(), brought_events=brings_events and events_in <= 0)
+            pace.end_turn(
+                now,
+                trio.current_time(),
+                max(len(self._clients) / CLIENTS_A_TURN, 1),
+                brought_events=brings_events and events_in <= 0,
+            )
 
     def _take(self) -> None:
         """Take events from the entrance, up to one write for the hindmost client."""
