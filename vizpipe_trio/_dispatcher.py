@@ -132,6 +132,7 @@ class Dispatcher:
         half_full = entrance.capacity // 2
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
             if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
+                self._log.settle(self._log.head)  # now, and not when the next event is in a hurry
                 heartbeat_in = self._heartbeats.due_in(trio.current_time())
                 await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
             self._take()
@@ -140,27 +141,27 @@ class Dispatcher:
             # and let the host have its share of the time.
             now = trio.current_time()
             hindmost = self._hindmost()
-            heartbeat_in = self._heartbeats.due_in(now)
             pressed = (
                 entrance.closed or len(entrance.waiting) > half_full or pace.is_pressed(self._log.pending)
             )
             turn_in = 0.0 if pressed else pace.turn_in(now)
             if hindmost is None:
                 events_in = math.inf
-                pause = turn_in
             else:
                 events_in = 0.0 if pressed else pace.events_in(now, hindmost[1].at)
-                pause = min(events_in, max(turn_in, heartbeat_in))
-            if pause > 0 or (hindmost is None and heartbeat_in > 0):
-                await entrance.rest(alarm=half_full, seconds=pause)
-                continue
+            if events_in > 0:
+                heartbeat_in = self._heartbeats.due_in(now)
+                pause = turn_in if hindmost is None else min(events_in, max(turn_in, heartbeat_in))
+                if pause > 0 or (hindmost is None and heartbeat_in > 0):
+                    await entrance.rest(alarm=half_full, seconds=pause)
+                    continue
             brings_events = self._log.pending > 0
             woken = self._send_heartbeats(now)
             if hindmost is not None and events_in <= 0:
                 round_took = pace.begin_turn(now, hindmost[1].at, self._log.pending)
+                self._serve(now, woken)
                 if round_took is not None:
                     self.rounds.add(round_took)
-                self._serve(now, woken)
             for _ in range(PASSES_A_WRITE):
                 await trio.lowlevel.checkpoint()
             pace.end_turn(

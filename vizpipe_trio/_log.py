@@ -102,7 +102,8 @@ class Log:
         self._frames.extend(batch.frames)
         # Last, so that what could not be appended was never there.
         self.pending += size
-        self.head = self.head._replace(events=self.head.events + len(batch))
+        events, *lost = self.head
+        self.head = Place(events + len(batch), *lost)
 
     def add_gap(self, dropped: int, unrelayed: int | None = 0) -> None:
         """Note that so many events were lost behind the last one; see `Gap`."""
