@@ -3,14 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
-from support import until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
@@ -87,35 +85,40 @@ async def test_writes_are_counted_by_their_size(viz_pipe: Pipe, viz_events: Subs
     assert registry.get_sample_value(f"{name}_bucket", {"le": "+Inf"}) == 4
 
 
-def all_have_got(pipe: Pipe, events: int) -> bool:
-    return pipe.statistics().delivered == 40 * events
+async def test_a_write_is_counted_by_how_long_its_oldest_event_was_on_its_way(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe(flush_interval=0.04) as pipe:
+        registry = registry_of(PipeCollector(pipe))
+        name = "vizpipe_delivery_latency_seconds"
+        with pipe.subscribe() as subscription:
+            await wait_all_tasks_blocked()
+            pipe.emit(Event())  # goes at once
+            await wait_all_tasks_blocked()
+            await trio.sleep(0.01)
+            pipe.emit(Event())  # has to wait until the interval is over
+            await trio.sleep(0.01)
+            pipe.emit(Event())  # together with it
+            await subscription.receive_bytes()
+            assert registry.get_sample_value(f"{name}_sum") == pytest.approx(0.02)
+            await subscription.receive_bytes()
+    assert registry.get_sample_value(f"{name}_sum") == pytest.approx(0.02 + 0.03)
+    buckets = [registry.get_sample_value(f"{name}_bucket", {"le": le}) for le in ("0.016", "0.032")]
+    assert buckets == [0, 2]
+    assert registry.get_sample_value(f"{name}_count") == sum(pipe.statistics().latencies) == 2
 
 
-async def test_rounds_are_timed_until_the_last_client_was_offered_its_events(mock_clock: MockClock) -> None:
-    async def let_time_pass() -> None:
-        while True:
-            mock_clock.jump(0.001)
-            await trio.lowlevel.checkpoint()
-
-    async def read(subscription: Subscription) -> None:
-        async for _ in subscription:
-            pass
-
-    async with open_pipe(flush_interval=0) as pipe, trio.open_nursery() as nursery:
-        for _ in range(40):
-            nursery.start_soon(read, pipe.subscribe())
-        await wait_all_tasks_blocked()
-        nursery.start_soon(let_time_pass)
-        for number in range(1, 4):
-            pipe.emit(Event())
-            await until(partial(all_have_got, pipe, number))
-        account = pipe.statistics()
-        nursery.cancel_scope.cancel()
-    registry = registry_of(PipeCollector(pipe))
-    assert registry.get_sample_value("vizpipe_round_seconds_count") == sum(account.round_times) >= 2
-    # Four turns with three checkpoints each.
-    assert registry.get_sample_value("vizpipe_round_seconds_bucket", {"le": "0.008"}) == 0
-    assert registry.get_sample_value("vizpipe_round_seconds_sum") == account.round_seconds > 0.02
+async def test_what_waits_for_a_run_has_no_latency_before_it(autojump_clock: MockClock) -> None:
+    pipe = Pipe()
+    pipe.emit(Event())
+    await trio.sleep(60)
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            await trio.sleep(3)
+            assert b"data: " in await subscription.receive_bytes()
+            nursery.cancel_scope.cancel()
+    assert pipe.statistics().latency_seconds == pytest.approx(3)
 
 
 def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twice() -> None:

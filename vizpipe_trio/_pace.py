@@ -60,22 +60,14 @@ class Pace:
             return max(self._resume_at, self.round_ended + self._flush_interval) - now
         return self._resume_at - now
 
-    def begin_turn(self, now: float, hindmost_at: float, pending: int) -> float | None:
-        """Note that a turn with events begins, and decide how large its round's writes may be.
-
-        Returns:
-            How long the round before took that brought events, if this turn begins a new one.
-        """
-        took: float | None = None
+    def begin_turn(self, now: float, hindmost_at: float, pending: int) -> None:
+        """Note that a turn with events begins, and decide how large its round's writes may be."""
         if self._is_new_round(hindmost_at):
-            if self.round_ended >= self._round_began > -math.inf:
-                took = self.round_ended - self._round_began
             self._round_began = now
             rested = now - self.round_ended > self._flush_interval + BUSY_SECONDS
             if rested or pending <= MAX_WRITE / 2:
                 self._busy_since = now
             self.max_write = MAX_BURST if now - self._busy_since > BUSY_SECONDS else MAX_WRITE
-        return took
 
     def end_turn(self, began: float, now: float, turns: float, *, brought_events: bool) -> None:
         """Note that a turn is over, of so many that it takes to serve every client."""

@@ -25,8 +25,7 @@ except ImportError as _missing:
         "vizpipe_trio.prometheus needs prometheus_client: pip install 'vizpipe-trio[prometheus]'"
     ) from _missing
 
-from ._client import SMALLEST_WRITE
-from ._dispatcher import SHORTEST_ROUND
+from ._client import SHORTEST_LATENCY, SMALLEST_WRITE
 from ._pipe import Pipe
 
 __all__ = ["PipeCollector"]
@@ -49,14 +48,14 @@ class PipeCollector(Collector):
                                                        ``slow``, ``overload``, ``history``
     ``vizpipe_client_filtered_total``       counter    not asked for by clients, summed over all
     ``vizpipe_write_size_bytes``            histogram  writes of events to clients
-    ``vizpipe_round_seconds``               histogram  from when events are taken from the entrance until
-                                                       every client was offered them
+    ``vizpipe_delivery_latency_seconds``    histogram  of each write: from when its oldest event was emitted
+                                                       until the client's task took it
     ``vizpipe_running``                     gauge      1 while the dispatcher runs
     ======================================  =========  ================================================
 
-    A round is the part of an event's latency that grows with the number of clients. What an event
-    waits at the entrance, commonly less than the pipe's ``flush_interval``, is not in it: that
-    would take a look at the clock in each ``emit``.
+    A latency is at most what is said, and may be a little less: no ``emit`` looks at the clock, so an
+    event is taken to have come right behind the pipe's last look at its entrance. What the server
+    and the network take is not in it.
 
     Args:
         pipe: The pipe.
@@ -100,11 +99,11 @@ class PipeCollector(Collector):
             account.written_bytes,
         )
         yield self._histogram(
-            "round_seconds",
-            "From when events are taken until every client was offered them.",
-            account.round_times,
-            SHORTEST_ROUND,
-            account.round_seconds,
+            "delivery_latency_seconds",
+            "From when a write's oldest event was emitted until its client took it.",
+            account.latencies,
+            SHORTEST_LATENCY,
+            account.latency_seconds,
         )
         yield self._gauge("running", "Whether the dispatcher runs.", account.running)
 
