@@ -63,15 +63,16 @@ def measure(plan: Plan, earlier: list[Raw]) -> Raw:
 
 
 def cost(plan: Plan, server: Server, load: Load, rate: float, share: float = 1) -> float:
-    """Return the CPU time of a delivery at a steady rate of events, in seconds: all of it."""
-    settle, window = 2 * plan.warm, 1.5 * plan.window * share
-    server.start(rate, settle + window + 0.2)
-    time.sleep(settle)
+    """Return the CPU time of a delivery at a steady rate of events, in seconds: all of it.
+
+    From the first event to the last delivery: a round to five thousand viewers takes a second, and
+    a window would have part of one in it.
+    """
     begin, cpu = load.snapshot(), server.cpu()
-    time.sleep(window)
-    end, cpu = load.snapshot(), server.cpu() - cpu
+    server.start(rate, 2 * plan.window * share)
+    time.sleep(2 * plan.window * share)
     server.wait_until_quiet()
-    load.wait_until_drained()
+    end, cpu = load.wait_until_drained(), server.cpu() - cpu
     return cpu / (end["events"] - begin["events"])
 
 
