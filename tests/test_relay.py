@@ -60,11 +60,37 @@ async def test_a_server_that_was_killed_and_started_again_costs_no_event(
         a.emit("a3")
         await valkey.start()
         assert await b.viewer.see("a3") == ["a2", "a3"]
+        b.emit("b1")  # over the second connection of b, which is open then
+        assert await a.viewer.see("b1") == ["a3", "b1"]
         assert a.relay.statistics().connections == 2
     said = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
     assert sum(line.startswith("the relay is not connected, and tries again: ") for line in said) == 2
     assert said.count("the relay is connected") == len(said) - 2 == 2
     assert [record.levelname for record in caplog.records if record.name == "coredis"].count("ERROR") == 0
+
+
+async def test_a_relay_that_is_cancelled_while_it_connects_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0)
+    hello = trio.Event()
+
+    async def never_answer(client: trio.SocketStream) -> None:
+        async with client:
+            if await client.receive_some():
+                hello.set()
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, never_answer, [listener])
+        worker = Worker(f"redis://127.0.0.1:{listener.socket.getsockname()[1]}")
+        with trio.fail_after(20):
+            await nursery.start(worker.relay.run)
+            await hello.wait()
+        nursery.cancel_scope.cancel()
+    assert [record for record in caplog.records if record.name == "vizpipe_trio"] == []
+    assert worker.relay.statistics().fault == "not started"
 
 
 async def test_a_server_that_is_paused_is_given_up_and_no_event_comes_twice(

@@ -210,7 +210,9 @@ class RedisRelay:
         meantime waits, and is lost for others past ``capacity``. Nothing that the server does
         or does not do is raised here: it is logged once, and stands in the statistics.
 
-        When the pipe ends it sends what waits, for a second at most, and returns.
+        When the pipe ends it sends what waits, for a second at most, and returns. When it is
+        cancelled it says nothing; but if that comes while it connects, coredis writes
+        "Connection attempt failed unexpectedly!" to its own logger.
 
         Raises:
             RuntimeError: The relay is already running.
@@ -240,6 +242,8 @@ class RedisRelay:
                     await self._connect()
                     break
                 except* Exception as group:
+                    # coredis turns a cancellation while it connects into an error: that is none.
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     # Whatever it is: a side channel's fault must not end the host.
                     self._note_fault(_cause(group))
                 if trio.current_time() > began + LONGEST_BACKOFF:
