@@ -272,6 +272,7 @@ async def test_statistics_are_the_account_as_json() -> None:
             "round_times": body["round_times"],
             "running": True,
             "stopped": False,
+            "relay": None,
         }
 
 

@@ -22,7 +22,6 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-import msgspec
 import trio
 
 try:
@@ -36,6 +35,7 @@ from ._link import Message
 from ._origins import Origins
 from ._outbox import Load
 from ._pipe import Pipe
+from ._relay_statistics import RelayStatistics
 from ._trail import NO_EPOCH, START
 
 __all__ = ["RedisRelay", "RelayStatistics"]
@@ -59,52 +59,6 @@ SETTLING_SECONDS = 60
 
 BACKFILL = 64
 """Messages that a worker which starts takes into its history."""
-
-
-class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a relay's account.
-
-    At any moment ``offered == sent + lost_out + queued_out``, which is every event that
-    the pipe has broadcast of its own; and
-    ``received == relayed + duplicates + failed + queued_in``.
-
-    Attributes:
-        connected: Whether the server answers.
-        connections: How often it was reached.
-        fault: Why it is not connected; empty while it is.
-        offered: Own events that were to be sent.
-        sent: Those that the server has.
-        lost_out: Those that were lost on the way out: too many waited for the server.
-        queued_out: Those that wait.
-        capacity: How many may wait.
-        received: Events of other workers that came.
-        relayed: Those that were offered to clients here.
-        duplicates: Those that had come before: a worker sends again what was not confirmed.
-        failed: Those that a fault in the pipe lost. It is logged, and told as a gap.
-        queued_in: Those that wait for the pipe.
-        lost_in: Events of other workers that did not come, as far as it is known how many.
-        malformed: Messages that were none of ours, and ignored.
-        other_version: Messages of another version, and ignored.
-        workers: Other workers that were heard of.
-    """
-
-    connected: bool
-    connections: int
-    fault: str
-    offered: int
-    sent: int
-    lost_out: int
-    queued_out: int
-    capacity: int
-    received: int
-    relayed: int
-    duplicates: int
-    failed: int
-    queued_in: int
-    lost_in: int
-    malformed: int
-    other_version: int
-    workers: int
 
 
 class RedisRelay:
@@ -177,6 +131,7 @@ class RedisRelay:
         self._told = Load(0, 0, [])  # where others were told that this worker stands
         self._is_asked = False
         self._joined = 0  # when the first message came, by the server's clock in milliseconds
+        self._junction.report = self.statistics
 
     def statistics(self) -> RelayStatistics:
         """Return a snapshot of the account; no checkpoint. In Trio's thread."""
