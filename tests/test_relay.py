@@ -93,7 +93,7 @@ async def test_a_relay_that_is_cancelled_while_it_connects_says_nothing(
 
 async def test_a_relay_that_is_connected_opens_no_other_connection() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
-        while not (await client.info("clients"))["blocked_clients"]:  # until it reads
+        while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - nobody tells when it reads
             await trio.sleep(0.01)
         before = (await client.info("stats"))["total_connections_received"]
         a.emit("a1")
@@ -131,6 +131,21 @@ async def test_a_full_server_loses_what_does_not_fit_the_queue_and_viewers_are_t
         await valkey.configure(maxmemory="0")
         assert await b.viewer.see("41 relay") == ["a0", *named("a", 9), "41 relay"]
         assert b.relay.statistics().lost_in == 41
+
+
+async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_comes_once() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        await valkey.configure(maxmemory="1")
+        a.emit(*named("a", 900))
+        await until(lambda: a.relay.statistics().queued_out == 900)
+        await until(lambda: "OOM" in a.relay.statistics().fault)
+        await valkey.configure(maxmemory="0")
+        assert await b.viewer.see("a900") == named("a", 900)
+        now = b.relay.statistics()
+        assert (now.received, now.duplicates, now.lost_in) == (900, 0, 0)
+        async with valkey.client() as client:
+            told = await client.info("commandstats")
+            assert "cmdstat_exec" in told
 
 
 async def test_foreign_messages_are_ignored_and_counted() -> None:

@@ -6,7 +6,7 @@ not read yet stays in the server, bounded, and a short loss of the connection lo
 
 import re
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any, cast
@@ -98,16 +98,26 @@ class Link:
             )
         return _messages(entry for entries in (found or {}).values() for entry in entries)
 
-    async def append(self, fields: Mapping[str, bytes]) -> None:
-        """Append a message; when this returns, the server has it."""
+    async def append(self, messages: Sequence[Mapping[str, bytes]]) -> None:
+        """Append messages, all or none; when this returns, the server has them."""
         with trio.fail_after(ANSWER_SECONDS):
-            await self._writer.xadd(
-                self._key,
-                fields,
-                trim_strategy=PureToken.MAXLEN,
-                trim_operator=PureToken.APPROXIMATELY,
-                threshold=self._length,
-            )
+            if len(messages) == 1:
+                await self._add(self._writer, messages[0])
+                return
+            # Were one of them refused and the next one not, it would count as lost.
+            async with self._writer.pipeline(transaction=True) as pipeline:
+                for fields in messages:
+                    self._add(pipeline, fields)
+
+    def _add(self, client: Any, fields: Mapping[str, bytes]) -> Awaitable[object]:
+        added: Awaitable[object] = client.xadd(
+            self._key,
+            fields,
+            trim_strategy=PureToken.MAXLEN,
+            trim_operator=PureToken.APPROXIMATELY,
+            threshold=self._length,
+        )
+        return added
 
 
 def _messages(entries: Iterable[StreamEntry]) -> list[Message]:

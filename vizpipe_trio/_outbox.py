@@ -49,8 +49,11 @@ class Outbox:
     @property
     def stand(self) -> Load:
         """Where the queue stands: what is to be sent next, without its events."""
-        if self._waiting:
-            number, dropped, _ = self._waiting[0]
+        return self._stand_behind(0)
+
+    def _stand_behind(self, count: int) -> Load:
+        if len(self._waiting) > count:
+            number, dropped, _ = self._waiting[count]
             return Load(number, dropped, [])
         return Load(self.offered + 1, self.dropped, [])
 
@@ -71,12 +74,18 @@ class Outbox:
             else:
                 self.lost += 1
 
-    def peek(self, max_events: int, max_bytes: int) -> Load:
-        """Return what is to be sent next, one event at least if any waits; it stays queued."""
-        load = self.stand
+    def peek(self, max_events: int, max_bytes: int, skip: int = 0) -> Load:
+        """Return what is to be sent next, one event at least if any waits; it stays queued.
+
+        Args:
+            max_events: So many of them at most.
+            max_bytes: So many bytes of JSON, with their commas, at most.
+            skip: So many events are under way already.
+        """
+        load = self._stand_behind(skip)
         next_number, before, events = load
         room = max_bytes
-        for number, dropped, data in islice(self._waiting, max_events):
+        for number, dropped, data in islice(self._waiting, skip, skip + max_events):
             room -= len(data) + 1
             follows = number == next_number and dropped == before
             if not follows or (room < 0 and events):

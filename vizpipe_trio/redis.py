@@ -57,6 +57,10 @@ longest, unless a connection has held for longer than that."""
 SETTLING_SECONDS = 60
 """How long after its start a worker hears for the first time of others that are older."""
 
+MESSAGES_A_WRITE = 4
+"""Messages that are sent before the server has confirmed the first of them, at most: half a MB. On
+a busy machine an answer can take a message's worth of time and more."""
+
 BACKFILL = 64
 """Messages that a worker which starts takes into its history."""
 
@@ -308,15 +312,28 @@ class RedisRelay:
                     await self._junction.ended.wait()
 
     async def _tell(self, link: Link, *, hello: bool = False) -> None:
-        """Send what waits, as much as fits a message, or only where this worker stands."""
+        """Send what waits, as much as fits some messages, or only where this worker stands."""
         outbox = self._junction.outbox
-        load = outbox.stand if hello else outbox.peek(MAX_EVENTS, MAX_PAYLOAD)
-        count = len(load.events)
+        loads = [outbox.stand] if hello else self._next_loads()
         self._is_asked = False
-        envelope = Envelope(self._run, load.first, load.dropped, count, hello=hello, data=load.events)
-        await link.append(envelope.encode())
-        outbox.settle(load)
-        self._told = Load(load.first + count, load.dropped, [])
+        envelopes = [
+            Envelope(self._run, first, dropped, len(events), hello=hello, data=events)
+            for first, dropped, events in loads
+        ]
+        await link.append([envelope.encode() for envelope in envelopes])
+        for load in loads:
+            outbox.settle(load)
+        first, dropped, events = loads[-1]
+        self._told = Load(first + len(events), dropped, [])
+
+    def _next_loads(self) -> list[Load]:
+        outbox = self._junction.outbox
+        loads = [outbox.peek(MAX_EVENTS, MAX_PAYLOAD)]
+        taken = len(loads[0].events)
+        while taken < outbox.queued and len(loads) < MESSAGES_A_WRITE:
+            loads.append(outbox.peek(MAX_EVENTS, MAX_PAYLOAD, taken))
+            taken += len(loads[-1].events)
+        return loads
 
 
 def _cause(error: Exception) -> Exception:
