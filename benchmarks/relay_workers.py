@@ -78,6 +78,7 @@ def several(number: int, rate: float) -> list[dict[str, Any]]:
         return [
             {
                 "server": server,
+                "own": (end["relay"]["offered"] - before["relay"]["offered"]) / (end["at"] - before["at"]),
                 "cpu": (end["cpu"] - before["cpu"]) / (end["at"] - before["at"]),
                 "lost": end["relay"]["lost_in"] + end["relay"]["lost_out"] + end["dropped"],
             }
@@ -108,8 +109,8 @@ def main() -> None:
         f"{idle:.1%} at rest; the rows above are {min(apart):+.0%} to {max(apart):+.0%} from that\n"
     )
     [quiet], [alone] = several(1, RATE / 8), several(1, RATE)
-    own_event = (alone["cpu"] - quiet["cpu"]) / (RATE * 7 / 8)
-    own_rest = alone["cpu"] - own_event * RATE
+    own_event = (alone["cpu"] - quiet["cpu"]) / (alone["own"] - quiet["own"])
+    own_rest = alone["cpu"] - own_event * alone["own"]
     print(f"its own events alone: {own_event * 1e6:.1f} us an event and {own_rest:.1%}\n")
     print(
         f"workers, {RATE} events/s in all   each one's core   by the model   deviation   lost    server's core"
@@ -118,10 +119,11 @@ def main() -> None:
         found = several(number, RATE)
         cpu = sum(each["cpu"] for each in found) / number
         # Its own part; and that of the others, who each write in every interval.
-        model = own_rest + own_event * RATE / number + event * RATE * (number - 1) / number
+        own = sum(each["own"] for each in found) / number
+        model = own_rest + own_event * own + event * own * (number - 1)
         model += message * (number - 1) / INTERVAL + read * (reads(number / INTERVAL) - reads(1 / INTERVAL))
         print(
-            f"{number:7}   {cpu:37.1%}   {model:12.1%}   {cpu / model - 1:+9.0%}   {sum(each['lost'] for each in found):4}"
+            f"{number:7}  {own * number:16.0f}   {cpu:15.1%}   {model:12.1%}   {cpu / model - 1:+9.0%}   {sum(each['lost'] for each in found):4}"
             f"   {found[0]['server']:14.1%}",
             flush=True,
         )
