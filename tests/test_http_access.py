@@ -272,6 +272,7 @@ async def test_statistics_are_the_account_as_json() -> None:
             "latencies": body["latencies"],
             "running": True,
             "stopped": False,
+            "relay": None,
         }
 
 

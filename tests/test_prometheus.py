@@ -10,9 +10,12 @@ import trio
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
 from trio.testing import MockClock, wait_all_tasks_blocked
+from valkey_server import run_valkey, run_worker
 
+import vizpipe_trio.redis
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
 from vizpipe_trio.prometheus import PipeCollector
+from vizpipe_trio.redis import RedisRelay
 from vizpipe_trio.testing import make_event, wait_for_events
 
 DASHBOARD = Path(__file__).parent.parent / "docs" / "grafana.json"
@@ -133,11 +136,43 @@ def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twic
         registry_of(PipeCollector(search), PipeCollector(search))
 
 
+async def test_the_relays_account_is_read_with_the_pipes() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        registry = registry_of(PipeCollector(b.pipe))
+        a.emit("a1", "a2")
+        b.emit("b1")
+        await b.viewer.see("a2")
+        await until(lambda: b.relay.statistics().sent == 1)
+        await valkey.add(hello="world")
+        await until(lambda: b.relay.statistics().malformed == 1)
+        names = ("connected", "connections_total", "sent_total", "received_total", "relayed_total", "workers")
+        figures = [registry.get_sample_value(f"vizpipe_relay_{name}") for name in names]
+        assert figures == [1, 1, 1, 2, 2, 1]
+        ignored = registry.get_sample_value("vizpipe_relay_ignored_total", {"reason": "malformed"})
+        assert ignored == 1
+
+
+async def test_what_is_lost_between_workers_is_told_by_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0)
+    async with run_worker("redis://127.0.0.1:1", capacity=2) as a:
+        registry = registry_of(PipeCollector(a.pipe))
+        a.emit("a1", "a2", "a3")
+        await a.viewer.see("a3")
+        lost, queued = (
+            [registry.get_sample_value(f"vizpipe_relay_{name}", {"direction": way}) for way in ("out", "in")]
+            for name in ("lost_total", "queued")
+        )
+        assert (lost, queued) == ([1, 0], [2, 0])
+        assert registry.get_sample_value("vizpipe_relay_connected") == 0
+
+
 def scraped() -> list[Metric]:
-    """Return a pipe's account as a strict parser reads it."""
+    """Return the account of a pipe with a relay as a strict parser reads it."""
+    pipe = Pipe()
+    RedisRelay(pipe, "redis://localhost")
     write: Callable[[CollectorRegistry], bytes] = vars(exposition)["generate_latest"]  # it has no types
     read: Callable[[str], Iterable[Metric]] = vars(parser)["text_string_to_metric_families"]
-    return list(read(write(registry_of(PipeCollector(Pipe()))).decode()))
+    return list(read(write(registry_of(PipeCollector(pipe))).decode()))
 
 
 def families() -> dict[str, set[str]]:

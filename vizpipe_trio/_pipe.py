@@ -25,6 +25,7 @@ from ._intake import Intake
 from ._junction import Junction
 from ._log import Log
 from ._record import Recording
+from ._relay_statistics import RelayStatistics
 from ._replay import replay
 from ._report import FaultReport
 from ._subscription import Subscription
@@ -64,6 +65,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
             4,096 ms; the last waited longer.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
+        relay: The account of its relay, if it has one; see `vizpipe_trio.redis`.
     """
 
     emitted: int
@@ -85,6 +87,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     latencies: tuple[int, ...]
     running: bool
     stopped: bool
+    relay: RelayStatistics | None = None
 
 
 class Pipe:
@@ -267,6 +270,7 @@ class Pipe:
         may come in the middle of a change.
         """
         emitted, overflowed, refused, queued = self._entrance.counts()
+        junction = self._intake.junction
         return PipeStatistics(
             emitted=emitted,
             dropped=overflowed + refused,
@@ -287,6 +291,7 @@ class Pipe:
             latencies=tuple(self._totals.latencies.counts),
             running=self._entrance.attended,
             stopped=self._entrance.closed,
+            relay=None if junction is None else junction.report(),
         )
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C between taking and counting would be a lie
