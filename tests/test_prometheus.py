@@ -9,6 +9,7 @@ import pytest
 import trio
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
+from support import until
 from trio.testing import MockClock, wait_all_tasks_blocked
 from valkey_server import run_valkey, run_worker
 
