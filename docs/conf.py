@@ -1,0 +1,80 @@
+"""Sphinx's configuration: ``make docs`` builds the site into ``docs/_build``, without the network."""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+from vizpipe_trio import __version__
+
+project = "vizpipe-trio"
+author = "The vizpipe-trio authors"
+copyright = "the vizpipe-trio authors"  # noqa: A001 - Sphinx's name
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"vizpipe-trio {version}"
+html_favicon = "../vizpipe_trio/dashboard/icon.svg"
+html_show_sourcelink = False
+
+# Links from page to page are those of Markdown, so that they lead somewhere without the site as well.
+myst_heading_anchors = 3
+OUTSIDE = {"SECURITY.md": "security.md", "benchmarks/README.md": "benchmarks.md"}
+"""Files that are not in this directory, and the pages that include them."""
+
+default_role = "any"  # a name in a docstring is one of ours, wherever that is
+autodoc_use_legacy_class_based = True  # sphinxcontrib-trio extends those classes
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True}
+napoleon_numpy_docstring = False
+
+# Every name has to lead somewhere; those of other projects need not, since that would take the network.
+nitpicky = True
+OTHERS = (
+    "collections|contextlib|datetime|logging|ssl|typing|types"
+    "|trio|quart|hypercorn|httpx2|opentelemetry|prometheus_client"
+)
+nitpick_ignore_regex = [
+    (r"any|py:.*", rf"({OTHERS})(\.\w+)+(\['\w+')?"),
+    (r"py:.*", r"[a-z]+|\w+(Error|Iteration)|None|'\w+'\]?|P|R"),  # Python's own
+]
+
+
+def stay_inside(_: Sphinx, __: str, source: list[str]) -> None:
+    """Lead to a page of the site what leads to a file outside of it."""
+    for file, page in OUTSIDE.items():
+        source[0] = source[0].replace(f"](../{file}", f"]({page}")
+
+
+def plain_types(_: Sphinx, *told: Any) -> tuple[str, Any] | None:
+    """Return a signature without the bounds in its types: the text has them."""
+    signature, returns = told[-2:]
+    bare = re.sub(r"~?\w+\.Annotated\[(~?[\w.]+), [^]]*\]", r"\1", signature or "")
+    return (bare, returns) if bare != signature else None
+
+
+def public_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Resolve a type in a signature, which has the module that defines it and not the public one."""
+    name = re.sub(r"^vizpipe_trio\._\w+\.", ".", node.get("reftarget", ""))
+    if node.get("refdomain") != "py" or not name.startswith("."):
+        return None
+    node["refspecific"] = True
+    return env.domains.python_domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", name.removeprefix("."), node, content
+    )
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the functions above."""
+    app.connect("source-read", stay_inside)
+    app.connect("autodoc-process-signature", plain_types)
+    app.connect("missing-reference", public_name)
