@@ -1,7 +1,7 @@
 """Sphinx's configuration: ``make docs`` builds the site into ``docs/_build``, without the network."""
 
+import inspect
 import re
-from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -20,6 +20,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"vizpipe-trio {version}"
 html_favicon = "../vizpipe_trio/dashboard/icon.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 
 # Links from page to page are those of Markdown, so that they lead somewhere without the site as well.
@@ -32,6 +34,7 @@ autodoc_use_legacy_class_based = True  # sphinxcontrib-trio extends those classe
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 
@@ -53,11 +56,24 @@ def stay_inside(_: Sphinx, __: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"](../{file}", f"]({page}")
 
 
-def plain_types(_: Sphinx, *told: Any) -> tuple[str, Any] | None:
-    """Return a signature without the bounds in its types: the text has them."""
-    signature, returns = told[-2:]
-    bare = re.sub(r"~?\w+\.Annotated\[(~?[\w.]+), [^]]*\]", r"\1", signature or "")
-    return (bare, returns) if bare != signature else None
+def for_readers(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    found: object,
+    _options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Return a signature as a reader needs it.
+
+    Without the bounds in its types, which the text has; with the values of our constants; and a
+    context manager with what it gives.
+    """
+    module = inspect.getmodule(found)
+    plain = re.sub(r"~?\w+\.Annotated\[(~?[\w.]+), [^]]*\]", r"\1", signature or "")
+    plain = re.sub(r"(?<== )[A-Z][A-Z_]+\b", lambda name: repr(getattr(module, name[0], name[0])), plain)
+    return plain or None, re.sub(r"^~?[\w.]*Generator\[(.*)\]$", r"\1", returns or "") or None
 
 
 def public_name(
@@ -76,5 +92,5 @@ def public_name(
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("source-read", stay_inside)
-    app.connect("autodoc-process-signature", plain_types)
+    app.connect("autodoc-process-signature", for_readers)
     app.connect("missing-reference", public_name)

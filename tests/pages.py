@@ -104,7 +104,7 @@ def run_pytest(folder: Path, files: dict[str, str], outcome: str) -> None:
     """Run tests that a page shows, as its reader does, in a directory with these files."""
     for name, text in files.items():
         (folder / name).write_text(text)
-    run = subprocess.run(  # noqa: S603 - our own interpreter
+    run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         check=False, capture_output=True, text=True, timeout=60, cwd=folder,
     )  # fmt: skip
@@ -128,4 +128,10 @@ def namespace_of(document: Document, **others: Any) -> dict[str, Any]:
     """Return what a page's blocks find, hidden or not."""
     blocks = visible_blocks(document)
     consoles = [pair for block in blocks["console"] for pair in commands(block)]
-    return {"__name__": "page", "blocks": blocks, "snippets": blocks["python"], "consoles": consoles, **others}
+    return {
+        "__name__": "page",
+        "blocks": blocks,
+        "snippets": blocks["python"],
+        "consoles": consoles,
+        **others,
+    }

@@ -2,12 +2,14 @@
 
 import re
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from browsing import Chromium, rows
 from pages import (
     LANGUAGES,
     PAGES,
@@ -21,6 +23,8 @@ from pages import (
     run_pytest,
     visible_blocks,
 )
+from playwright.sync_api import Page, expect
+from support import serve
 
 MODULES = sorted(
     "vizpipe_trio" if path.stem == "__init__" else f"vizpipe_trio.{path.stem}"
@@ -54,11 +58,28 @@ def test_what_a_page_shows_runs_and_does_what_it_says(
             printed=printed,
             get=get,
             in_modules=in_modules,
-            run_pytest=lambda files, outcome: run_pytest(tmp_path, files, outcome),
+            run_pytest=partial(run_pytest, tmp_path),
         )
     )
     for example in document.examples():
         example.evaluate()
+
+
+async def test_the_dashboard_of_the_tutorials_app_shows_what_its_picture_does(browse: Chromium) -> None:
+    defined: dict[str, Any] = {"__name__": "app"}
+    exec(visible_blocks(parse(ROOT / "docs" / "tutorial.md"))["python"][0], defined)  # noqa: S102 - our own
+    async with serve(defined["app"], seconds=60) as address:
+
+        def look(page: Page) -> None:
+            page.goto(f"{address}/viz/")
+            expect(page.locator("#words")).to_have_text("Live")
+            for _ in range(2):
+                browse.run_in_trio(get, f"{address}/search/loops")
+            expect(rows(page)).to_have_count(2)
+            expect(rows(page).first).to_contain_text("cache")
+            expect(rows(page).last).to_contain_text("lookup")
+
+        await browse(look)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -81,4 +102,6 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
     text = page.read_text()
     if f".. automodule:: {module}\n   :no-members:" in text or f".. automodule:: {module}" not in text:
         for name in import_module(module).__all__:
-            assert re.search(rf"^\.\. (auto|py:)\w+:: {name}(\(\))?$|`vizpipe_trio\.{name}`", text, re.MULTILINE), name
+            assert re.search(
+                rf"^\.\. (auto|py:)\w+:: {name}(\(\))?$|`vizpipe_trio\.{name}`", text, re.MULTILINE
+            ), name

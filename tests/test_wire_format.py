@@ -18,6 +18,13 @@ from vizpipe_trio.quart import viz_blueprint
 
 PAGE = "wire-format.md"
 EVENTS = "/api/viz/events"
+NAMES: dict[type[msgspec.inspect.Type], str] = {
+    msgspec.inspect.BoolType: "boolean",
+    msgspec.inspect.DateTimeType: "date-time",
+    msgspec.inspect.FloatType: "number",
+    msgspec.inspect.IntType: "integer",
+    msgspec.inspect.StrType: "string",
+}
 
 
 def described(kind: msgspec.inspect.Type) -> str:
@@ -33,12 +40,7 @@ def described(kind: msgspec.inspect.Type) -> str:
         case msgspec.inspect.StructType():
             return "stage"
         case _:
-            names = {
-                msgspec.inspect.DateTimeType: "date-time", msgspec.inspect.StrType: "string",
-                msgspec.inspect.IntType: "integer", msgspec.inspect.FloatType: "number",
-                msgspec.inspect.BoolType: "boolean",
-            }  # fmt: skip
-            return names[type(kind)]
+            return NAMES[type(kind)]
 
 
 def default_of(field: msgspec.inspect.Field) -> str:
@@ -58,7 +60,10 @@ def test_the_fields_of_an_object_are_those_of_its_class(struct: type[msgspec.Str
 
 
 def test_the_filters_are_those_that_a_server_knows() -> None:
-    expected = {name: " or ".join(f"`{value}`" for value in sorted(values or ())) or "any" for name, values in _VALUES.items()}
+    expected = {
+        name: " or ".join(f"`{value}`" for value in sorted(values or ())) or "any"
+        for name, values in _VALUES.items()
+    }
     assert {code(name): values for name, values in table(PAGE, "filters")} == expected
 
 
@@ -83,12 +88,15 @@ def test_an_id_has_the_form_that_is_specified() -> None:
 
 async def test_every_status_that_is_specified_is_answered_and_in_the_order_that_is_said() -> None:
     pipe = Pipe()
-    guarded, local, full = (QuartTrio(name) for name in ("guarded", "local", "full"))
+    guarded, local = QuartTrio("guarded"), QuartTrio("local")
     guarded.register_blueprint(viz_blueprint(pipe, token="sesame"))
     local.register_blueprint(viz_blueprint(pipe, token=None))
 
     async def status(app: QuartTrio, query: str = "", method: str = "HEAD", **request: Any) -> int:
-        return (await app.test_client().open(EVENTS + query, method=method, **request)).status_code
+        # Quart's types have a bare dict in them.
+        client = app.test_client()
+        response = await client.open(EVENTS + query, method=method, **request)  # pyright: ignore[reportUnknownMemberType]
+        return response.status_code
 
     good = {"Authorization": "Bearer sesame"}
     body = {**good, "Content-Length": "1"}
