@@ -37,7 +37,7 @@ types: $(VENV)/.lint
 	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio
 
 docs: $(VENV)/.docs ## build the site into docs/_build; a name that leads nowhere is an error
-	$(bin)/sphinx-build -W --keep-going --nitpicky --quiet --builder html docs docs/_build
+	$(bin)/sphinx-build -W --keep-going --fresh-env --nitpicky --quiet --builder html docs docs/_build
 
 fuzz: $(VENV)/.test ## search each target for bytes that break a promise, a minute each, or SECONDS=600
 	for target in event request resume; do $(bin)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done

@@ -45,8 +45,8 @@ OTHERS = (
     "|trio|quart|hypercorn|httpx2|opentelemetry|prometheus_client"
 )
 nitpick_ignore_regex = [
-    (r"any|py:.*", rf"({OTHERS})(\.\w+)+(\['\w+')?"),
-    (r"py:.*", r"[a-z]+|\w+(Error|Iteration)|None|'\w+'\]?|P|R"),  # Python's own
+    (r"any|py:.*", rf"({OTHERS})(\.\w+)+"),
+    (r"py:.*", r"[a-z]+|\w+(Error|Iteration)|None|P|R"),  # Python's own
 ]
 
 
@@ -72,6 +72,7 @@ def for_readers(
     """
     module = inspect.getmodule(found)
     plain = re.sub(r"~?\w+\.Annotated\[(~?[\w.]+), [^]]*\]", r"\1", signature or "")
+    plain = plain.replace("<factory>", "...")  # or it could not be parsed
     plain = re.sub(r"(?<== )[A-Z][A-Z_]+\b", lambda name: repr(getattr(module, name[0], name[0])), plain)
     return plain or None, re.sub(r"^~?[\w.]*Generator\[(.*)\]$", r"\1", returns or "") or None
 

@@ -18,6 +18,7 @@ from vizpipe_trio.quart import viz_blueprint
 
 PAGE = "wire-format.md"
 EVENTS = "/api/viz/events"
+STRUCTS = {"StageInfo": "stage"}
 NAMES: dict[type[msgspec.inspect.Type], str] = {
     msgspec.inspect.BoolType: "boolean",
     msgspec.inspect.DateTimeType: "date-time",
@@ -37,8 +38,8 @@ def described(kind: msgspec.inspect.Type) -> str:
             return f"{described(some)}, or null"
         case msgspec.inspect.CollectionType(item_type=item) | msgspec.inspect.VarTupleType(item_type=item):
             return f"array of {described(item)}"
-        case msgspec.inspect.StructType():
-            return "stage"
+        case msgspec.inspect.StructType(cls):
+            return STRUCTS[cls.__name__]
         case _:
             return NAMES[type(kind)]
 
