@@ -9,7 +9,7 @@ SECONDS ?= 60
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo demo-workers test soak lint types bench fuzz format
+.PHONY: demo demo-workers test soak lint types docs bench fuzz format
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
@@ -35,6 +35,9 @@ types: $(VENV)/.lint
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
 	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio
+
+docs: $(VENV)/.docs ## build the site into docs/_build; a name that leads nowhere is an error
+	$(bin)/sphinx-build -W --keep-going --fresh-env --nitpicky --quiet --builder html docs docs/_build
 
 fuzz: $(VENV)/.test ## search each target for bytes that break a promise, a minute each, or SECONDS=600
 	for target in event request resume; do $(bin)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
@@ -66,6 +69,10 @@ $(VENV)/.soak: $(VENV)/.pip
 
 $(VENV)/.bench: $(VENV)/.pip
 	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group bench
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet --editable '.[quart,redis,client,opentelemetry,prometheus,testing]' --group docs
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.pip

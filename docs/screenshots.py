@@ -1,5 +1,7 @@
 """Take the pictures in ``docs/images``: ``python docs/screenshots.py``, about two minutes.
 
+With ``tutorial`` as an argument it takes only the tutorial's, of the app that the tutorial shows.
+
 Needs what the tests need: the system's Chromium and Playwright. The pictures look best with the
 typeface Inter installed (Debian: ``fonts-inter``), which the page prefers where it finds it.
 """
@@ -7,6 +9,7 @@ typeface Inter installed (Debian: ``fonts-inter``), which the page prefers where
 import json
 import math
 import random
+import re
 import shutil
 import sys
 from collections import deque
@@ -14,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import trio
@@ -38,6 +42,10 @@ FILL_SECONDS = 32.0  # until a window of 30 seconds is full
 RATE = 45  # events a second, give or take
 CAPACITY = 40  # so that a burst overflows it
 BURST = 65
+
+TUTORIAL_SEARCHES = 400  # as many as the tutorial tells its reader to make
+TUTORIAL_PAUSE = 0.03  # between two of them, in seconds: what a shell's loop takes
+TUTORIAL_SIZE = {"width": 1200, "height": 860}
 
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 390, "height": 844}
@@ -117,6 +125,49 @@ def take_pictures(address: str, burst: Callable[[], Awaitable[None]]) -> None:
         browser.close()
 
 
+def tutorial() -> dict[str, Any]:
+    """Return what the tutorial's first snippet, its app, defines."""
+    page = (ROOT / "docs" / "tutorial.md").read_text()
+    snippet = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    if snippet is None:
+        raise LookupError("the tutorial shows no app")
+    defined: dict[str, Any] = {"__name__": "app"}
+    exec(snippet[1], defined)  # noqa: S102 - our own text
+    return defined
+
+
+async def main_of_tutorial() -> None:
+    """Serve the tutorial's app, do what it says, and look at the dashboard as its reader does."""
+    defined = tutorial()
+    app, pipe, config, end = defined["app"], defined["pipe"], Config(), trio.Event()
+    config.bind, config.loglevel = ["127.0.0.1:0"], "WARNING"
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(partial(serve, app, config, pipe, shutdown_trigger=end.wait))
+        picture = partial(take_tutorial, f"{addresses[0]}/viz/", lambda: search_for_topics(app))
+        await trio.to_thread.run_sync(picture)
+        end.set()
+
+
+async def search_for_topics(app: Any) -> None:
+    """Make the tutorial's searches."""
+    client = app.test_client()
+    for topic in ("loops", "loops", *(f"topic-{i * i % 61}" for i in range(TUTORIAL_SEARCHES))):
+        await client.get(f"/search/{topic}")
+        await trio.sleep(TUTORIAL_PAUSE)
+
+
+def take_tutorial(address: str, search: Callable[[], Awaitable[None]]) -> None:
+    """Open the page, have it filled, and save what it shows. Blocks: for a worker thread."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = open_page(browser, address, TUTORIAL_SIZE, "light")
+        page.get_by_text("Live").first.wait_for()
+        trio.from_thread.run(search)
+        page.wait_for_timeout(1000)
+        page.screenshot(path=IMAGES / "tutorial.png")
+        browser.close()
+
+
 async def main() -> None:
     """Run the example's app with its own dashboard, and look at it."""
     pipe = Pipe(capacity=CAPACITY)
@@ -135,7 +186,8 @@ async def main() -> None:
         end.set()
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
+    await main_of_tutorial()
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    trio.run(main_of_tutorial if sys.argv[1:] == ["tutorial"] else main)

@@ -3,6 +3,7 @@
 import pytest
 
 from vizpipe_trio._request import RequestError, check_no_body, find_last_event_id, parse_query
+from vizpipe_trio._trail import Sight, Spot, add_seen, parse_seen
 
 
 def test_names_and_values_come_in_order_repeated_ones_and_empty_ones_too() -> None:
@@ -38,8 +39,17 @@ def test_the_last_event_id_is_the_headers_or_else_the_parameters() -> None:
     assert find_last_event_id(None, None) == ""
 
 
+def test_the_longest_id_that_a_relay_gives_out_is_read_whole() -> None:
+    sight = Sight(b"7c1e9fa2", 10**18 - 1, b"f" * 16, Spot(2**64 - 1, 2**64 - 1, 10**9 - 1))
+    frame = add_seen(b"id: 7c1e9fa2-%d" % 10**17, (sight, sight, sight))
+    first = b".%d.%b.%x-%x.%d" % (sight.own, sight.epoch, *sight.spot)
+    event_id = frame.removeprefix(b"id: ").replace(b"~", first + b"~", 1).decode()
+    assert len(parse_seen(event_id)) == 4
+    assert find_last_event_id(event_id, None) == event_id
+
+
 def test_of_a_last_event_id_longer_than_any_that_was_given_out_only_a_part_is_kept() -> None:
-    assert find_last_event_id("x" * 10_000, None) == "x" * 128
+    assert find_last_event_id("x" * 10_000, None) == "x" * 512
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-length": "0"}, {"content-length": " 0 "}])

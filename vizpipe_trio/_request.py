@@ -14,8 +14,9 @@ MAX_QUERY = 8192
 MAX_PARAMETERS = 64
 """Parameters in a query string at most, the token and the ID among them."""
 
-MAX_LAST_EVENT_ID = 128
-"""Characters of a last event ID that are kept. Those that this package gives out have under 30."""
+MAX_LAST_EVENT_ID = 512
+"""Characters of a last event ID that are kept. Those that this package gives out have under 30; with a
+relay some 50, and as many again for each other worker that they have to tell of: see ``_trail.py``."""
 
 
 class RequestError(Exception):

@@ -1,8 +1,8 @@
-"""For any ASGI app on Trio: record its requests, and answer with an event stream.
+"""For any ASGI app on Trio: record its requests, and answer with an event stream::
 
     app = RecordRequests(app, pipe)
 
-and, in a view of Starlette or another framework whose responses are ASGI apps:
+and, in a view of Starlette or another framework whose responses are ASGI apps::
 
     return EventStreamResponse(EventStream(pipe, last_event_id=request.headers.get("last-event-id", "")))
 

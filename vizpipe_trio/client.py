@@ -1,4 +1,4 @@
-"""Watch a pipe from another program on Trio.
+"""Watch a pipe from another program on Trio::
 
     async with open_events("http://127.0.0.1:8000", token=token) as events:
         async for event in events:

@@ -1,4 +1,4 @@
-"""Hypercorn and event streams: streams that end, whatever their clients do.
+"""Hypercorn and event streams: streams that end, whatever their clients do::
 
     from vizpipe_trio.hypercorn import StreamGuard
 
@@ -7,7 +7,7 @@
 
 That is all, whether the app is served by Hypercorn's own command, with or without a
 configuration file and however many workers, or from Python by ``hypercorn.trio.serve``.
-`serve` does the same and listens for SIGINT and SIGTERM as well:
+`serve` does the same and listens for SIGINT and SIGTERM as well::
 
     trio.run(serve, app, config, pipe)
 
@@ -15,7 +15,7 @@ Why it is needed: Hypercorn's Trio worker sends inside a shielded cancel scope, 
 ends a send to a client that has stopped reading, and one such client keeps the server from
 ever shutting down. Hooks that run at the end of the server run after all connections are gone.
 Quart-Trio cancels the last send of each response. And with several workers Hypercorn's master
-terminates the others as soon as the first is done. `docs/upstream.md` shows each of them.
+terminates the others as soon as the first is done. ``docs/upstream.md`` shows each of them.
 
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """

@@ -1,4 +1,4 @@
-"""The picture of an application that is traced already, without new code in it.
+"""The picture of an application that is traced already, without new code in it::
 
     from opentelemetry.sdk.trace import TracerProvider
     from vizpipe_trio.opentelemetry import PipeSpanProcessor

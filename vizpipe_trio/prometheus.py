@@ -1,4 +1,4 @@
-"""A pipe's account for Prometheus.
+"""A pipe's account for Prometheus::
 
     from prometheus_client import REGISTRY
     from vizpipe_trio.prometheus import PipeCollector
@@ -6,7 +6,7 @@
     REGISTRY.register(PipeCollector(pipe))
 
 Nothing is counted for it on the way: it reads `Pipe.statistics` when somebody scrapes, so it costs
-nothing when nobody does. `docs/grafana.json` is a dashboard for Grafana.
+nothing when nobody does. ``docs/grafana.json`` is a dashboard for Grafana.
 
 With several workers each has a pipe and a registry of its own, and must be scraped by itself: what
 prometheus_client shares between processes are its own metrics, and not what a collector reads.

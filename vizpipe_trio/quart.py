@@ -1,4 +1,4 @@
-"""The stream, the statistics and the dashboard as a blueprint for Quart-Trio.
+"""The stream, the statistics and the dashboard as a blueprint for Quart-Trio::
 
     app = QuartTrio(__name__)
     pipe = Pipe()

@@ -1,4 +1,4 @@
-"""The relay: every worker's viewers see every worker's events, by way of a Redis or Valkey server.
+"""The relay: every worker's viewers see every worker's events, by way of a Redis or Valkey server::
 
     pipe = Pipe()
     relay = RedisRelay(pipe, "redis://localhost")

@@ -1,6 +1,6 @@
 """For tests of code that feeds a pipe or reads from one.
 
-The fixtures are in `vizpipe_trio.pytest_plugin`, which pytest finds by itself:
+The fixtures are in `vizpipe_trio.pytest_plugin`, which pytest finds by itself::
 
     async def test_a_search_is_shown(viz_pipe, viz_events):
         await search(viz_pipe, "loops")
