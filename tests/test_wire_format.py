@@ -15,10 +15,11 @@ from vizpipe_trio._request import MAX_LAST_EVENT_ID, MAX_PARAMETERS, MAX_QUERY
 from vizpipe_trio._sse import MAX_EVENT, MAX_LABELS
 from vizpipe_trio._stream import STREAM_HEADERS
 from vizpipe_trio.quart import viz_blueprint
+from vizpipe_trio.redis import RelayStatistics
 
 PAGE = "wire-format.md"
 EVENTS = "/api/viz/events"
-STRUCTS = {"StageInfo": "stage"}
+STRUCTS = {"StageInfo": "stage", "RelayStatistics": "relay's account"}
 NAMES: dict[type[msgspec.inspect.Type], str] = {
     msgspec.inspect.BoolType: "boolean",
     msgspec.inspect.DateTimeType: "date-time",
@@ -50,7 +51,7 @@ def default_of(field: msgspec.inspect.Field) -> str:
     return "now" if field.default is msgspec.NODEFAULT else f"`{json.dumps(field.default)}`"
 
 
-@pytest.mark.parametrize("struct", [Event, StageInfo, Missed, PipeStatistics])
+@pytest.mark.parametrize("struct", [Event, StageInfo, Missed, PipeStatistics, RelayStatistics])
 def test_the_fields_of_an_object_are_those_of_its_class(struct: type[msgspec.Struct]) -> None:
     info = msgspec.inspect.type_info(struct)
     assert isinstance(info, msgspec.inspect.StructType)
