@@ -32,11 +32,14 @@ def test_the_package_alone_imports_trio_and_msgspec_and_nothing_else() -> None:
 
 
 def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
-    """In this order the second import is all ours: what it adds must be under 0.3 of the first."""
+    """In this order the second import is all ours: what it adds must be under 0.3 of the first.
+
+    In the processor's time: others use the machine meanwhile.
+    """
     ratios: list[float] = []
     for _ in range(7):
         outcome = python(
-            "from time import perf_counter as now; a = now(); import trio, msgspec; b = now();"
+            "from time import process_time as now; a = now(); import trio, msgspec; b = now();"
             "import vizpipe_trio; print((now() - a) / (b - a))"
         )
         ratios.append(float(outcome.stdout))
