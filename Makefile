@@ -12,7 +12,7 @@ sources = $(shell git ls-files '*.py')
 .PHONY: demo demo-workers test lowest soak lint types bench fuzz format api release release-notes
 
 # Several Pythons may run the tests at a time.
-export COVERAGE_FILE = $(VENV)/.coverage
+export COVERAGE_FILE = $(abspath $(VENV))/.coverage
 pytest = -m pytest -o cache_dir=$(VENV)/.pytest_cache
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
@@ -27,7 +27,7 @@ test: $(VENV)/.test ## run all tests
 	$(bin)/coverage report
 
 # Pages, faults, fuzzing and the example cost most of the time, and tell nothing of a library's version.
-elsewhere = dashboard browser hostile faults soak fuzz shutdown netns nginx upstream docsearch restart house package
+elsewhere = dashboard browser hostile faults soak fuzz shutdown netns nginx upstream docsearch restart house package newcomer release
 
 lowest: $(VENV)/.lowest ## run the tests of what uses other libraries with the lowest versions that we allow
 	$(bin)/python $(pytest) $(elsewhere:%=--ignore-glob='tests/test_%*') $(ARGS)
@@ -60,6 +60,7 @@ api: $(VENV)/.test ## write down the public API after it has changed
 	$(bin)/python tests/public_api.py
 
 release: $(VENV)/.test ## make a release of what is unreleased: VERSION=1.0.0; see docs/releasing.md
+	@test -n "$(VERSION)" || { echo 'Which one? VERSION=1.0.0' >&2; exit 1; }
 	$(bin)/keepachangelog release $(VERSION)
 	echo '__version__ = "$(VERSION)"' >vizpipe_trio/_version.py
 	cp docs/api.txt docs/api-released.txt

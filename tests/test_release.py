@@ -39,6 +39,13 @@ def test_a_release_is_the_unreleased_with_a_version_a_date_and_the_api(copy: Pat
     assert (copy / "docs/api-released.txt").read_text() == (copy / "docs/api.txt").read_text()
 
 
+def test_a_release_without_a_version_changes_nothing(copy: Path) -> None:
+    before = (copy / "CHANGELOG.md").read_text()
+    with pytest.raises(AssertionError, match=r"Which one\? VERSION=1\.0\.0"):
+        make(copy, "release")
+    assert (copy / "CHANGELOG.md").read_text() == before
+
+
 def test_the_notes_of_a_release_are_its_part_of_the_changelog(copy: Path) -> None:
     make(copy, "release", "VERSION=7.8.9")
     notes = make(copy, "release-notes", "VERSION=7.8.9")
