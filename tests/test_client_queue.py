@@ -12,7 +12,7 @@ from vizpipe_trio._event import Event
 
 
 def batch(*names: str) -> Batch:
-    return Batch([Event(request_id=name) for name in names], [f"<{name}>".encode() for name in names])
+    return Batch([Event(request_id=name) for name in names], [f"<{name}>".encode() for name in names], 0.0)
 
 
 def queue(capacity: int) -> ClientQueue:

@@ -10,9 +10,10 @@ from browsing import Chromium, number, rows
 from playwright.sync_api import Page, expect
 from quart import request
 from quart_trio import QuartTrio
-from support import EVENTS, make_app, serve
+from support import EVENTS, STATS, make_app, serve, until
 
 from vizpipe_trio import Event, Pipe
+from vizpipe_trio.redis import RedisRelay
 
 VIZ = "/viz/?token=right"
 APP = Callable[[Any, Any, Any], Awaitable[None]]
@@ -413,6 +414,43 @@ async def test_when_the_pipe_has_ended_it_says_so(browse: Chromium) -> None:
         pipe.stop()
         expect(page.locator("#words")).to_have_text(re.compile(r"^Ended, next try in [1-5] s$"))
         expect(page.locator("#notice-why")).to_have_text("503: the pipe has ended")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_the_page_says_when_the_servers_processes_have_lost_the_relay_between_them(
+    browse: Chromium,
+) -> None:
+    pipe = Pipe()
+    relay = RedisRelay(pipe, "redis://127.0.0.1:1")
+    app = make_app(pipe, token="right")
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        lost = "Other processes’ events are late: OSError: all attempts to connect to 127.0.0.1:1 failed"
+        expect(page.locator("#relay")).to_have_text(lost)
+        expect(page.locator("#relay")).to_be_visible()
+
+    async with serve(app, seconds=60) as url, trio.open_nursery() as nursery:
+        nursery.start_soon(relay.run)
+        await until(lambda: relay.statistics().fault != "not started")
+        await browse(script)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_without_a_relay_is_asked_for_it_once(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if STATS in request.url else None)
+        page.clock.install()
+        with page.expect_response(lambda response: STATS in response.url):
+            page.goto(url + VIZ)
+        page.clock.run_for(60_000)
+        expect(page.locator("#relay")).to_be_hidden()
+        assert len(asked) == 1
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)

@@ -1,9 +1,16 @@
 """Messages between workers: what is understood, and what is not."""
 
-import pytest
+from datetime import UTC, timedelta, timezone
 
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vizpipe_trio import Event
 from vizpipe_trio._envelope import Envelope, UnknownVersionError, decode_envelope
 from vizpipe_trio._origins import Origins
+from vizpipe_trio._sse import encode_event, encode_read
 from vizpipe_trio._trail import Spot
 
 OWN = b"ffffffff"
@@ -44,6 +51,35 @@ def test_another_version_is_told_from_what_is_no_message() -> None:
 def test_the_events_of_an_own_message_are_not_looked_at() -> None:
     fields = {**fields_of(message(7, 1)), b"r": OWN, b"e": b"nonsense"}
     assert decode_envelope(fields, OWN).count == 1
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\u2028\u2029\x85\n\r"))
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+FIELDS = {
+    "ts": st.datetimes(timezones=st.just(UTC) | OFFSETS).map(lambda at: at.isoformat()),
+    "subject": WORDS,
+    "labels": st.lists(WORDS),
+    "result_count": st.integers(-(2**53) + 1, 2**53 - 1),
+    "total_ms": NUMBERS | st.integers(-(10**30), 10**30),
+    "stages": st.none()
+    | st.lists(st.fixed_dictionaries({"stage": st.just(1), "name": WORDS, "ms": NUMBERS})),
+    "unknown": WORDS,
+}
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional=FIELDS)))
+def test_what_was_read_is_written_as_at_the_entrance(written: list[dict[str, object]]) -> None:
+    events = msgspec.json.decode(msgspec.json.encode(written), type=list[Event])
+    assert encode_read(events) == [encode_event(event) for event in events]
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"subject":"%b"}' % (b"x" * 61_440), b'{"labels":[%b""]}' % (b'"",' * 1000)]
+)
+def test_an_event_that_the_entrance_would_refuse_makes_a_message_invalid(event: bytes) -> None:
+    with pytest.raises(ValueError, match="one of the events"):
+        decode_envelope({**fields_of(message(1, 1)), b"e": b"[%b]" % event}, OWN)
 
 
 @pytest.mark.parametrize("until", range(0, 120, 7))

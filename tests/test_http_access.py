@@ -268,10 +268,11 @@ async def test_statistics_are_the_account_as_json() -> None:
             "missed_history": 0,
             "written_bytes": body["written_bytes"],
             "write_sizes": body["write_sizes"],
-            "round_seconds": body["round_seconds"],
-            "round_times": body["round_times"],
+            "latency_seconds": body["latency_seconds"],
+            "latencies": body["latencies"],
             "running": True,
             "stopped": False,
+            "relay": None,
         }
 
 

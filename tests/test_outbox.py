@@ -17,6 +17,17 @@ def test_what_is_offered_is_sent_in_order_and_as_much_as_fits() -> None:
     assert outbox.peek(100, 100) == Load(3, 0, [b"333", b"4"])
 
 
+def test_what_follows_on_what_is_under_way_can_be_sent_before_that_is_confirmed() -> None:
+    outbox = Outbox(3)
+    outbox.offer([b"1", b"2", b"3", b"lost"])
+    first, second = outbox.peek(2, 100), outbox.peek(2, 100, 2)
+    assert (first, second) == (Load(1, 0, [b"1", b"2"]), Load(3, 0, [b"3"]))
+    outbox.settle(first)
+    outbox.settle(second)
+    assert outbox.peek(2, 100, 2) == Load(5, 0, [])
+    assert (outbox.sent, outbox.lost, outbox.queued) == (3, 1, 0)
+
+
 def test_an_event_that_is_too_large_for_a_message_is_sent_alone() -> None:
     outbox = Outbox(10)
     outbox.offer([b"1" * 50, b"2"])

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,12 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
 from support import until
 from trio.testing import MockClock, wait_all_tasks_blocked
+from valkey_server import run_valkey, run_worker
 
+import vizpipe_trio.redis
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
 from vizpipe_trio.prometheus import PipeCollector
+from vizpipe_trio.redis import RedisRelay
 from vizpipe_trio.testing import make_event, wait_for_events
 
 DASHBOARD = Path(__file__).parent.parent / "docs" / "grafana.json"
@@ -87,35 +89,40 @@ async def test_writes_are_counted_by_their_size(viz_pipe: Pipe, viz_events: Subs
     assert registry.get_sample_value(f"{name}_bucket", {"le": "+Inf"}) == 4
 
 
-def all_have_got(pipe: Pipe, events: int) -> bool:
-    return pipe.statistics().delivered == 40 * events
+async def test_a_write_is_counted_by_how_long_its_oldest_event_was_on_its_way(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe(flush_interval=0.04) as pipe:
+        registry = registry_of(PipeCollector(pipe))
+        name = "vizpipe_delivery_latency_seconds"
+        with pipe.subscribe() as subscription:
+            await wait_all_tasks_blocked()
+            pipe.emit(Event())  # goes at once
+            await wait_all_tasks_blocked()
+            await trio.sleep(0.01)
+            pipe.emit(Event())  # has to wait until the interval is over
+            await trio.sleep(0.01)
+            pipe.emit(Event())  # together with it
+            await subscription.receive_bytes()
+            assert registry.get_sample_value(f"{name}_sum") == pytest.approx(0.02)
+            await subscription.receive_bytes()
+    assert registry.get_sample_value(f"{name}_sum") == pytest.approx(0.02 + 0.03)
+    buckets = [registry.get_sample_value(f"{name}_bucket", {"le": le}) for le in ("0.016", "0.032")]
+    assert buckets == [0, 2]
+    assert registry.get_sample_value(f"{name}_count") == sum(pipe.statistics().latencies) == 2
 
 
-async def test_rounds_are_timed_until_the_last_client_was_offered_its_events(mock_clock: MockClock) -> None:
-    async def let_time_pass() -> None:
-        while True:
-            mock_clock.jump(0.001)
-            await trio.lowlevel.checkpoint()
-
-    async def read(subscription: Subscription) -> None:
-        async for _ in subscription:
-            pass
-
-    async with open_pipe(flush_interval=0) as pipe, trio.open_nursery() as nursery:
-        for _ in range(40):
-            nursery.start_soon(read, pipe.subscribe())
-        await wait_all_tasks_blocked()
-        nursery.start_soon(let_time_pass)
-        for number in range(1, 4):
-            pipe.emit(Event())
-            await until(partial(all_have_got, pipe, number))
-        account = pipe.statistics()
-        nursery.cancel_scope.cancel()
-    registry = registry_of(PipeCollector(pipe))
-    assert registry.get_sample_value("vizpipe_round_seconds_count") == sum(account.round_times) >= 2
-    # Four turns with three checkpoints each.
-    assert registry.get_sample_value("vizpipe_round_seconds_bucket", {"le": "0.008"}) == 0
-    assert registry.get_sample_value("vizpipe_round_seconds_sum") == account.round_seconds > 0.02
+async def test_what_waits_for_a_run_has_no_latency_before_it(autojump_clock: MockClock) -> None:
+    pipe = Pipe()
+    pipe.emit(Event())
+    await trio.sleep(60)
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            await trio.sleep(3)
+            assert b"data: " in await subscription.receive_bytes()
+            nursery.cancel_scope.cancel()
+    assert pipe.statistics().latency_seconds == pytest.approx(3)
 
 
 def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twice() -> None:
@@ -130,11 +137,43 @@ def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twic
         registry_of(PipeCollector(search), PipeCollector(search))
 
 
+async def test_the_relays_account_is_read_with_the_pipes() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        registry = registry_of(PipeCollector(b.pipe))
+        a.emit("a1", "a2")
+        b.emit("b1")
+        await b.viewer.see("a2")
+        await until(lambda: b.relay.statistics().sent == 1)
+        await valkey.add(hello="world")
+        await until(lambda: b.relay.statistics().malformed == 1)
+        names = ("connected", "connections_total", "sent_total", "received_total", "relayed_total", "workers")
+        figures = [registry.get_sample_value(f"vizpipe_relay_{name}") for name in names]
+        assert figures == [1, 1, 1, 2, 2, 1]
+        ignored = registry.get_sample_value("vizpipe_relay_ignored_total", {"reason": "malformed"})
+        assert ignored == 1
+
+
+async def test_what_is_lost_between_workers_is_told_by_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0)
+    async with run_worker("redis://127.0.0.1:1", capacity=2) as a:
+        registry = registry_of(PipeCollector(a.pipe))
+        a.emit("a1", "a2", "a3")
+        await a.viewer.see("a3")
+        lost, queued = (
+            [registry.get_sample_value(f"vizpipe_relay_{name}", {"direction": way}) for way in ("out", "in")]
+            for name in ("lost_total", "queued")
+        )
+        assert (lost, queued) == ([1, 0], [2, 0])
+        assert registry.get_sample_value("vizpipe_relay_connected") == 0
+
+
 def scraped() -> list[Metric]:
-    """Return a pipe's account as a strict parser reads it."""
+    """Return the account of a pipe with a relay as a strict parser reads it."""
+    pipe = Pipe()
+    RedisRelay(pipe, "redis://localhost")
     write: Callable[[CollectorRegistry], bytes] = vars(exposition)["generate_latest"]  # it has no types
     read: Callable[[str], Iterable[Metric]] = vars(parser)["text_string_to_metric_families"]
-    return list(read(write(registry_of(PipeCollector(Pipe()))).decode()))
+    return list(read(write(registry_of(PipeCollector(pipe))).decode()))
 
 
 def families() -> dict[str, set[str]]:

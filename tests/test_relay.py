@@ -8,7 +8,7 @@ import pytest
 import trio
 import trustme
 from support import until
-from valkey_server import KEY, Viewer, Worker, run_valkey, run_worker
+from valkey_server import KEY, Viewer, Worker, free_port, run_valkey, run_worker
 
 import vizpipe_trio._link
 import vizpipe_trio.redis
@@ -67,6 +67,40 @@ async def test_a_server_that_was_killed_and_started_again_costs_no_event(
     assert [record.levelname for record in caplog.records if record.name == "coredis"].count("ERROR") == 0
 
 
+async def test_a_relay_that_is_cancelled_while_it_connects_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0)
+    hello = trio.Event()
+
+    async def never_answer(client: trio.SocketStream) -> None:
+        async with client:
+            if await client.receive_some():
+                hello.set()
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, never_answer, [listener])
+        worker = Worker(f"redis://127.0.0.1:{listener.socket.getsockname()[1]}")
+        with trio.fail_after(20):
+            await nursery.start(worker.relay.run)
+            await hello.wait()
+        nursery.cancel_scope.cancel()
+    assert [record for record in caplog.records if record.name == "vizpipe_trio"] == []
+    assert worker.relay.statistics().fault == "not started"
+
+
+async def test_a_relay_that_is_connected_opens_no_other_connection() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
+        while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - nobody tells when it reads
+            await trio.sleep(0.01)
+        before = (await client.info("stats"))["total_connections_received"]
+        a.emit("a1")
+        await until(lambda: a.relay.statistics().sent == 1)
+        assert (await client.info("stats"))["total_connections_received"] == before
+
+
 async def test_a_server_that_is_paused_is_given_up_and_no_event_comes_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -97,6 +131,21 @@ async def test_a_full_server_loses_what_does_not_fit_the_queue_and_viewers_are_t
         await valkey.configure(maxmemory="0")
         assert await b.viewer.see("41 relay") == ["a0", *named("a", 9), "41 relay"]
         assert b.relay.statistics().lost_in == 41
+
+
+async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_comes_once() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        await valkey.configure(maxmemory="1")
+        a.emit(*named("a", 900))
+        await until(lambda: a.relay.statistics().queued_out == 900)
+        await until(lambda: "OOM" in a.relay.statistics().fault)
+        await valkey.configure(maxmemory="0")
+        assert await b.viewer.see("a900") == named("a", 900)
+        now = b.relay.statistics()
+        assert (now.received, now.duplicates, now.lost_in) == (900, 0, 0)
+        async with valkey.client() as client:
+            told = await client.info("commandstats")
+            assert "cmdstat_exec" in told
 
 
 async def test_foreign_messages_are_ignored_and_counted() -> None:
@@ -244,7 +293,7 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
 
 
 async def test_a_server_that_is_part_of_a_cluster_is_refused_in_so_many_words() -> None:
-    async with run_valkey(**{"cluster-enabled": "yes"}) as valkey:
+    async with run_valkey(**{"cluster-enabled": "yes", "cluster-port": free_port()}) as valkey:
         worker = Worker(valkey.url)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.relay.run)

@@ -62,7 +62,7 @@ class Worker:
 
     def take(self) -> None:
         while self.junction.arrivals or self.pipe.statistics().queued:
-            self.pipe._dispatcher._take()  # for a millisecond at most, at a time
+            self.pipe._dispatcher._take(0.0)  # for a millisecond at most, at a time
 
     def connect(self) -> None:
         if self.epoch != self.stream.epoch:
@@ -121,7 +121,7 @@ class Viewer:
         while dispatcher._hindmost() is not None:
             dispatcher._serve(0.0, 0)
         while self.subscription._queue:
-            self.note(self.subscription._take_bytes())
+            self.note(self.subscription._take_bytes(0.0))
 
     def note(self, data: bytes) -> None:
         self.seen += re.findall(r'"request_id":"(\w+)"', data.decode())

@@ -11,7 +11,9 @@ from signal import SIGINT
 from typing import Any
 
 import trio
+from browsing import Chromium
 from coredis import Redis
+from playwright.sync_api import Page, expect
 from support import get, until, watch
 from valkey_server import KEY
 
@@ -94,4 +96,23 @@ async def test_viewers_of_four_processes_see_all_requests_once_and_resume_at_any
         ]
         await until(lambda: all(len(frames) == 4 for frames in resumed))
         assert all(requests(frames) == sorted(more) for frames in resumed)
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_dashboard_and_a_viewer_with_a_filter_see_the_requests_of_all_processes(
+    browse: Chromium,
+) -> None:
+    def script(page: Page) -> None:
+        page.goto(f"{address}/viz/?token={TOKEN}")
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.run_in_trio(search_often, address, 12)
+        expect(page.locator("#seen")).to_have_text("12")
+        expect(page.locator("#missed-all")).to_have_text("0")
+
+    async with run_example(2) as address, trio.open_nursery() as nursery:
+        wanted = await nursery.start(partial(run, address, f"?token={TOKEN}&op=QUERY"))
+        unwanted = await nursery.start(partial(run, address, f"?token={TOKEN}&op=WRITE"))
+        await browse(script)
+        await until(lambda: len(wanted) == 12)
+        assert unwanted == []
         nursery.cancel_scope.cancel()

@@ -23,13 +23,15 @@ class Batch:
     Attributes:
         events: The events.
         frames: Each event's bytes on the wire, in the same order.
+        since: When its first event had come in at the earliest, by the clock of the pipe's run.
     """
 
-    __slots__ = ("_payload", "events", "frames")
+    __slots__ = ("_payload", "events", "frames", "since")
 
-    def __init__(self, events: Sequence[Event], frames: Sequence[bytes]) -> None:
+    def __init__(self, events: Sequence[Event], frames: Sequence[bytes], since: float) -> None:
         self.events: Sequence[Event] = events
         self.frames: Sequence[bytes] = frames
+        self.since: float = since
         self._payload: bytes | None = None
 
     def __len__(self) -> int:
@@ -45,7 +47,7 @@ class Batch:
         """Return the events from ``start`` to ``stop``, counted as in a slice."""
         if start == 0 and (stop is None or stop >= len(self)):
             return self
-        return Batch(self.events[start:stop], self.frames[start:stop])
+        return Batch(self.events[start:stop], self.frames[start:stop], self.since)
 
     def head(self, max_bytes: int) -> "Batch":
         """Return as many of the first events as fit ``max_bytes``, one at least."""
@@ -70,7 +72,7 @@ class Batch:
             return self
         events = [event for event, want in zip(self.events, chosen, strict=True) if want]
         frames = [frame for frame, want in zip(self.frames, chosen, strict=True) if want]
-        return Batch(events, frames)
+        return Batch(events, frames, self.since)
 
 
 def _wants(wanted: EventFilter, event: Event, faults: FaultReport) -> bool:

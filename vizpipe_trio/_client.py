@@ -15,6 +15,9 @@ from ._sse import MissedReason
 SMALLEST_WRITE = 256
 """Bytes: up to here writes are not told apart by size."""
 
+SHORTEST_LATENCY = 0.001
+"""Seconds: up to here writes are not told apart by latency."""
+
 _UNKNOWN = Missed("history", None)
 
 _REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
@@ -24,7 +27,7 @@ _REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "history", "missed", "overload", "writes")
+    __slots__ = ("delivered", "filtered", "history", "latencies", "missed", "overload", "writes")
 
     def __init__(self) -> None:
         self.delivered: int = 0
@@ -33,6 +36,7 @@ class Totals:
         self.overload: int = 0
         self.history: int = 0
         self.writes: Histogram = Histogram(SMALLEST_WRITE, 12)
+        self.latencies: Histogram = Histogram(SHORTEST_LATENCY, 14)
 
 
 class ClientQueue:
@@ -65,7 +69,13 @@ class ClientQueue:
 
     def __bool__(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._items or self._slow or self._gap != NO_GAP)
+        return bool(self._items or self._slow or self._gap is not NO_GAP)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the event that is next had come in at the earliest; None if none is next."""
+        first = self._items[0] if self._items else None
+        return first.since if isinstance(first, Batch) else None
 
     def offer(self, offered: int, batch: Batch) -> None:
         """Queue a batch, or as much of it as there is room for.
@@ -169,7 +179,8 @@ class ClientQueue:
     def _close_gap(self) -> None:
         if self._slow:
             self._items.append(Missed("slow", self._slow))
-        self._items += missed_in(self._gap, exact=self.filter is None)
+        if self._gap is not NO_GAP:
+            self._items += missed_in(self._gap, exact=self.filter is None)
         self._forget_gap()
 
     def _forget_gap(self) -> None:

@@ -14,7 +14,6 @@ import trio
 
 from ._entrance import Entrance
 from ._heartbeats import Heartbeats
-from ._histogram import Histogram
 from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
 from ._pace import Pace
@@ -33,9 +32,6 @@ long they take is what a turn costs."""
 FAULT_PAUSE = 0.1
 """Seconds until the dispatcher goes on after a fault of its own: one that lasts must not take
 the thread. Meanwhile events wait at the entrance, or are dropped there and counted."""
-
-SHORTEST_ROUND = 0.001
-"""Seconds: up to here rounds are not told apart by their time."""
 
 LAST_ATTEMPTS = 3
 """Faults after which a dispatcher that is to stop gives up handing out what is queued."""
@@ -57,9 +53,6 @@ class Dispatcher:
         intake: The way from the one to the other.
         faults: Told what went wrong.
         flush_interval: As for `Pipe`.
-
-    Attributes:
-        rounds: How long it took to serve every client, in seconds.
     """
 
     def __init__(
@@ -74,7 +67,6 @@ class Dispatcher:
         self._heartbeats = Heartbeats()
         # In the order in which they were served last, so the hindmost first.
         self._clients: OrderedDict[Subscription, Served] = OrderedDict()
-        self.rounds = Histogram(SHORTEST_ROUND, 14)
 
     def add(self, client: Subscription) -> None:
         """Hand out to a client what comes from now on."""
@@ -98,6 +90,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Serve the clients until there is nothing more to do, whatever goes wrong."""
         attempts = LAST_ATTEMPTS
+        self._intake.note_rest(trio.current_time())  # the clock is not that of the run before
         while attempts:
             try:
                 await self._take_turns()
@@ -132,44 +125,49 @@ class Dispatcher:
         half_full = entrance.capacity // 2
         while not entrance.closed or entrance.waiting or self._hindmost() is not None:
             if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
+                self._log.settle(self._log.head)  # now, and not when the next event is in a hurry
                 heartbeat_in = self._heartbeats.due_in(trio.current_time())
                 await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
-            self._take()
+                self._intake.note_rest(trio.current_time())
+            self._take(trio.current_time())
             # A write costs far more than an event in it. As long as the next one would not
             # be half full, let events gather (but not so many that the entrance overflows),
             # and let the host have its share of the time.
             now = trio.current_time()
             hindmost = self._hindmost()
-            heartbeat_in = self._heartbeats.due_in(now)
             pressed = (
                 entrance.closed or len(entrance.waiting) > half_full or pace.is_pressed(self._log.pending)
             )
             turn_in = 0.0 if pressed else pace.turn_in(now)
             if hindmost is None:
                 events_in = math.inf
-                pause = turn_in
             else:
                 events_in = 0.0 if pressed else pace.events_in(now, hindmost[1].at)
-                pause = min(events_in, max(turn_in, heartbeat_in))
-            if pause > 0 or (hindmost is None and heartbeat_in > 0):
-                await entrance.rest(alarm=half_full, seconds=pause)
-                continue
+            if events_in > 0:
+                heartbeat_in = self._heartbeats.due_in(now)
+                pause = turn_in if hindmost is None else min(events_in, max(turn_in, heartbeat_in))
+                if pause > 0 or (hindmost is None and heartbeat_in > 0):
+                    await entrance.rest(alarm=half_full, seconds=pause)
+                    continue
             brings_events = self._log.pending > 0
             woken = self._send_heartbeats(now)
             if hindmost is not None and events_in <= 0:
-                round_took = pace.begin_turn(now, hindmost[1].at, self._log.pending)
-                if round_took is not None:
-                    self.rounds.add(round_took)
+                pace.begin_turn(now, hindmost[1].at, self._log.pending)
                 self._serve(now, woken)
             for _ in range(PASSES_A_WRITE):
                 await trio.lowlevel.checkpoint()
-            pace.end_turn(now, trio.current_time(), brought_events=brings_events and events_in <= 0)
+            pace.end_turn(
+                now,
+                trio.current_time(),
+                max(len(self._clients) / CLIENTS_A_TURN, 1),
+                brought_events=brings_events and events_in <= 0,
+            )
 
-    def _take(self) -> None:
+    def _take(self, now: float) -> None:
         """Take events from the entrance, up to one write for the hindmost client."""
         hindmost = self._hindmost()
         self._log.settle(hindmost[1].place if hindmost else self._log.head)
-        self._intake.take(self._pace.max_write)
+        self._intake.take(self._pace.max_write, now)
         self._faults.flush()
 
     def _serve(self, now: float, woken: int) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ._event import Event
-from ._sse import encode_event
+from ._sse import encode_read
 
 VERSION = b"1"
 
@@ -109,7 +109,7 @@ def decode_envelope(fields: Mapping[bytes, bytes], own_run: bytes) -> Envelope:
         raise ValueError(f"the events cannot be decoded: {error}") from error
     if len(events) != envelope.count:
         raise ValueError(f"{len(events)} events, and not {envelope.count}")
-    return msgspec.structs.replace(envelope, data=[encode_event(event) for event in events], events=events)
+    return msgspec.structs.replace(envelope, data=encode_read(events), events=events)
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:

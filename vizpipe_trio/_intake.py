@@ -38,6 +38,9 @@ class Intake:
         # entrance before them, and how many they are.
         self._gaps: deque[tuple[int, int]] = deque()
         self._drops_noted = 0
+        # Looks at what waits: how many events are to be taken before those that came after it, and
+        # when it was.
+        self._looks: deque[tuple[int, float]] = deque([(0, 0.0)])
         self.junction: Junction | None = None
 
     def note_drops(self) -> None:
@@ -52,10 +55,24 @@ class Intake:
             self._gaps.append((end, count))
             self._drops_noted = dropped
 
-    def take(self, max_write: int) -> None:
-        """Take events, until so many bytes are pending for the hindmost client or time is up."""
+    def note_rest(self, now: float) -> None:
+        """Note that there was nothing to take until now: what waits has just come, or begins a run."""
+        self._looks.clear()
+        self._looks.append((self._taken, now))
+
+    def take(self, max_write: int, now: float) -> None:
+        """Take events, until so many bytes are pending for the hindmost client or time is up.
+
+        Args:
+            max_write: So many bytes.
+            now: The time, by the clock of the pipe's run.
+        """
         self.note_drops()
         end = self._taken + len(self._entrance.waiting)
+        if end > self._looks[-1][0]:
+            self._looks.append((end, now))
+        else:
+            self._looks[-1] = end, now
         until = perf_counter() + TURN_SECONDS
         while True:
             due = self._gaps[0][0] if self._gaps else end
@@ -70,7 +87,7 @@ class Intake:
                 self.junction.drop(dropped)
         if self.junction is not None:
             try:
-                self._take_arrivals(self.junction, max_write, perf_counter() + TURN_SECONDS / 2)
+                self._take_arrivals(self.junction, max_write, now, perf_counter() + TURN_SECONDS / 2)
             except Exception as error:
                 self._faults.note_own("events of other workers were lost on their way into the log", error)
                 self.junction.give_up()
@@ -81,7 +98,7 @@ class Intake:
         """Whether events of other workers wait to be taken."""
         return self.junction is not None and bool(self.junction.arrivals)
 
-    def _take_arrivals(self, junction: Junction, max_write: int, until: float) -> None:
+    def _take_arrivals(self, junction: Junction, max_write: int, now: float, until: float) -> None:
         """Take what a relay brought, as far as there is room behind the pipe's own events."""
         trail = self._log.trail
         while junction.arrivals and perf_counter() < until:
@@ -101,7 +118,7 @@ class Intake:
                     break
                 frames.append(frame)
             if frames:
-                batch = Batch(arrival.events[: len(frames)], frames)
+                batch = Batch(arrival.events[: len(frames)], frames, now)
                 self._log.extend_relayed(batch, arrival.run, arrival.first, arrival.spot)
             junction.took(arrival, len(frames))
             if len(frames) < len(arrival.data):
@@ -118,6 +135,8 @@ class Intake:
     def _encode(self, most: int, room: int, until: float) -> None:
         """Take so many events at most from the entrance, so many bytes of frames, for so long."""
         waiting = self._entrance.waiting
+        while len(self._looks) > 1 and self._looks[1][0] <= self._taken:
+            self._looks.popleft()
         events: list[Event] = []
         frames: list[bytes] = []
         to_relay: list[bytes] = []
@@ -147,7 +166,7 @@ class Intake:
     def _add(self, events: list[Event], frames: list[bytes], to_relay: list[bytes]) -> None:
         """Add events to the log, where clients find them."""
         try:
-            self._log.extend(Batch(events, frames))
+            self._log.extend(Batch(events, frames, self._looks[0][1]))
         except Exception as error:
             self.invalid += len(events)
             self._faults.note_own("events were lost on their way into the log", error)

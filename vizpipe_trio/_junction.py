@@ -15,6 +15,7 @@ import trio
 
 from ._event import Event
 from ._outbox import Outbox
+from ._relay_statistics import RelayStatistics
 from ._trail import Spot
 
 MAX_ARRIVALS = 64
@@ -71,6 +72,7 @@ class Junction:
         relayed: Events that the pipe took.
         failed: Events that it could not take, for a fault of its own.
         ended: Set when the pipe has ended.
+        report: The relay's account, once there is a relay.
     """
 
     def __init__(self, capacity: int, inlet_capacity: int, rouse: Callable[[], object]) -> None:
@@ -80,6 +82,7 @@ class Junction:
         self.relayed = 0
         self.failed = 0
         self.ended = trio.Event()
+        self.report: Callable[[], RelayStatistics | None] = lambda: None
         self._has_ended = False
         self._inlet_capacity = inlet_capacity
         self._rouse = rouse

@@ -6,7 +6,7 @@ not read yet stays in the server, bounded, and a short loss of the connection lo
 
 import re
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any, cast
@@ -50,16 +50,20 @@ def check_url(url: str) -> None:
 
 
 class Link:
-    """A connection to the server that holds the stream.
+    """Two connections to the server that holds the stream: a read blocks its own.
+
+    With both used before the link counts as open, none is opened later on.
 
     Args:
-        client: The connection.
+        reader: The one to read over.
+        writer: The one to write over.
         key: The stream's key.
         length: So many messages the stream keeps, or a few more.
     """
 
-    def __init__(self, client: "Redis[bytes]", key: str, length: int) -> None:
-        self._client = client
+    def __init__(self, reader: "Redis[bytes]", writer: "Redis[bytes]", key: str, length: int) -> None:
+        self._reader = reader
+        self._writer = writer
         self._key = key
         self._length = length
 
@@ -68,12 +72,12 @@ class Link:
         key = f"{self._key}:epoch"
         with trio.fail_after(ANSWER_SECONDS):
             try:
-                found = await self._client.get(key)
+                found = await self._reader.get(key)
             except (ClusterDownError, MovedError) as error:
                 raise RuntimeError("it is part of a Cluster, which the relay does not support") from error
             if found is None:
-                await self._client.set(key, token_hex(4), condition=PureToken.NX)
-                found = await self._client.get(key)
+                await self._writer.set(key, token_hex(4), condition=PureToken.NX)
+                found = await self._reader.get(key)
         if found is None or not _EPOCH.fullmatch(found):
             raise RuntimeError(f"the server's {key} is {found!r:.99}")
         return found
@@ -81,29 +85,39 @@ class Link:
     async def latest(self, count: int) -> Sequence[Message]:
         """Return the last messages, oldest first."""
         with trio.fail_after(ANSWER_SECONDS):
-            entries = await self._client.xrevrange(self._key, count=count)
+            entries = await self._reader.xrevrange(self._key, count=count)
         return _messages(reversed(entries))
 
     async def read(self, after: Spot) -> Sequence[Message]:
         """Return messages behind a spot, none if none come in some seconds."""
         with trio.fail_after(BLOCK_SECONDS + ANSWER_SECONDS):
-            found = await self._client.xread(
+            found = await self._reader.xread(
                 {self._key: f"{after.ms}-{after.n}"},
                 count=MESSAGES_A_READ,
                 block=round(BLOCK_SECONDS * 1000),
             )
         return _messages(entry for entries in (found or {}).values() for entry in entries)
 
-    async def append(self, fields: Mapping[str, bytes]) -> None:
-        """Append a message; when this returns, the server has it."""
+    async def append(self, messages: Sequence[Mapping[str, bytes]]) -> None:
+        """Append messages, all or none; when this returns, the server has them."""
         with trio.fail_after(ANSWER_SECONDS):
-            await self._client.xadd(
-                self._key,
-                fields,
-                trim_strategy=PureToken.MAXLEN,
-                trim_operator=PureToken.APPROXIMATELY,
-                threshold=self._length,
-            )
+            if len(messages) == 1:
+                await self._add(self._writer, messages[0])
+                return
+            # Were one of them refused and the next one not, it would count as lost.
+            async with self._writer.pipeline(transaction=True) as pipeline:
+                for fields in messages:
+                    self._add(pipeline, fields)
+
+    def _add(self, client: Any, fields: Mapping[str, bytes]) -> Awaitable[object]:
+        added: Awaitable[object] = client.xadd(
+            self._key,
+            fields,
+            trim_strategy=PureToken.MAXLEN,
+            trim_operator=PureToken.APPROXIMATELY,
+            threshold=self._length,
+        )
+        return added
 
 
 def _messages(entries: Iterable[StreamEntry]) -> list[Message]:
@@ -140,9 +154,13 @@ async def open_link(
         # Else coredis would write a traceback into the log with each try in vain.
         with trio.fail_after(ANSWER_SECONDS):
             await (await trio.open_tcp_stream(parts.hostname or "localhost", parts.port or 6379)).aclose()
-    pool = ConnectionPool[TCPConnection].from_url(
-        url, connect_timeout=ANSWER_SECONDS, decode_components=True, **options
+    options.update(connect_timeout=ANSWER_SECONDS, decode_components=True)
+    reader, writer = (
+        Redis(
+            connection_pool=ConnectionPool[TCPConnection].from_url(url, **options),
+            retry_policy=NoRetryPolicy(),
+        )
+        for _ in range(2)
     )
-    client = Redis(connection_pool=pool, retry_policy=NoRetryPolicy())
-    async with client:
-        yield Link(client, key, length)
+    async with reader, writer:
+        yield Link(reader, writer, key, length)

@@ -69,6 +69,7 @@ class Log:
         self._offered = 0  # events that all clients were offered
         self._events: list[Event] = []
         self._frames: list[bytes] = []
+        self._times: list[float] = []  # of each event: `Batch.since`
         # Where events were dropped: the place behind each gap.
         self._gaps: list[Place] = []
         self._last_gap_let_go: Place | None = None
@@ -100,9 +101,11 @@ class Log:
         size = sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
+        self._times.extend([batch.since] * len(batch))
         # Last, so that what could not be appended was never there.
         self.pending += size
-        self.head = self.head._replace(events=self.head.events + len(batch))
+        events, *lost = self.head
+        self.head = Place(events + len(batch), *lost)
 
     def add_gap(self, dropped: int, unrelayed: int | None = 0) -> None:
         """Note that so many events were lost behind the last one; see `Gap`."""
@@ -138,7 +141,8 @@ class Log:
             ends.append(self.head)
         for end in ends:
             part = slice(told.events - start, end.events - start)
-            batch = Batch(events[part], frames[part])
+            since = self._times[told.events - self._start] if told.events < end.events else 0.0
+            batch = Batch(events[part], frames[part], since)
             stretches.append(Stretch(batch.only(wanted[part]) if wanted else batch, _between(told, end)))
             told = end
         return stretches
@@ -210,6 +214,7 @@ class Log:
             self._start += excess
             del self._events[:excess]
             del self._frames[:excess]
+            del self._times[:excess]
             gaps = bisect_left(self._gaps, Place(self._start))
             if gaps:
                 self._last_gap_let_go = self._gaps[gaps - 1]

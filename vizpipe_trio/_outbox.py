@@ -5,7 +5,7 @@ offered == sent + lost + queued
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple
 
 MAX_BYTES = 16_777_216
@@ -49,13 +49,23 @@ class Outbox:
     @property
     def stand(self) -> Load:
         """Where the queue stands: what is to be sent next, without its events."""
-        if self._waiting:
-            number, dropped, _ = self._waiting[0]
+        return self._stand_behind(0)
+
+    def _stand_behind(self, count: int) -> Load:
+        if len(self._waiting) > count:
+            number, dropped, _ = self._waiting[count]
             return Load(number, dropped, [])
         return Load(self.offered + 1, self.dropped, [])
 
     def offer(self, events: Sequence[bytes]) -> None:
         """Queue events, or as many of them as there is room for."""
+        size = sum(map(len, events))
+        if len(self._waiting) + len(events) <= self.capacity and self._bytes + size <= MAX_BYTES:
+            numbers = range(self.offered + 1, self.offered + len(events) + 1)
+            self._waiting.extend(zip(numbers, repeat(self.dropped), events, strict=False))
+            self.offered += len(events)
+            self._bytes += size
+            return
         for data in events:
             self.offered += 1
             if len(self._waiting) < self.capacity and self._bytes + len(data) <= MAX_BYTES:
@@ -64,20 +74,29 @@ class Outbox:
             else:
                 self.lost += 1
 
-    def peek(self, max_events: int, max_bytes: int) -> Load:
-        """Return what is to be sent next, one event at least if any waits; it stays queued."""
-        load = self.stand
+    def peek(self, max_events: int, max_bytes: int, skip: int = 0) -> Load:
+        """Return what is to be sent next, one event at least if any waits; it stays queued.
+
+        Args:
+            max_events: So many of them at most.
+            max_bytes: So many bytes of JSON, with their commas, at most.
+            skip: So many events are under way already.
+        """
+        load = self._stand_behind(skip)
+        next_number, before, events = load
         room = max_bytes
-        for number, dropped, data in islice(self._waiting, max_events):
+        for number, dropped, data in islice(self._waiting, skip, skip + max_events):
             room -= len(data) + 1
-            follows = number == load.first + len(load.events) and dropped == load.dropped
-            if not follows or (room < 0 and load.events):
+            follows = number == next_number and dropped == before
+            if not follows or (room < 0 and events):
                 break
-            load.events.append(data)
+            events.append(data)
+            next_number += 1
         return load
 
     def settle(self, load: Load) -> None:
         """Take what was sent off the queue."""
         for _ in load.events:
-            self._bytes -= len(self._waiting.popleft()[2])
+            self._waiting.popleft()
+        self._bytes -= sum(map(len, load.events))
         self.sent += len(load.events)

@@ -9,8 +9,15 @@ import math
 from ._sse import MAX_BURST, MAX_WRITE
 
 SHARE = 1 / 2
-"""The share of the thread's time that turns take while events can still gather. The
-rest is the host's."""
+"""The share of the thread's time that turns take at most while events can still gather.
+The rest is the host's."""
+
+EASY_SHARE = 1 / 4
+"""The share that they take while a round is over soon even so."""
+
+EASY_ROUND = 1 / 15
+"""Seconds. A round that is over by then looks as continuous as a shorter one: what it would
+save in time is not worth what it costs the host."""
 
 LONGEST_REST = 0.01
 """Seconds of rest after a turn at most: a host that is busy makes turns look expensive."""
@@ -53,28 +60,22 @@ class Pace:
             return max(self._resume_at, self.round_ended + self._flush_interval) - now
         return self._resume_at - now
 
-    def begin_turn(self, now: float, hindmost_at: float, pending: int) -> float | None:
-        """Note that a turn with events begins, and decide how large its round's writes may be.
-
-        Returns:
-            How long the round before took that brought events, if this turn begins a new one.
-        """
-        took: float | None = None
+    def begin_turn(self, now: float, hindmost_at: float, pending: int) -> None:
+        """Note that a turn with events begins, and decide how large its round's writes may be."""
         if self._is_new_round(hindmost_at):
-            if self.round_ended >= self._round_began > -math.inf:
-                took = self.round_ended - self._round_began
             self._round_began = now
             rested = now - self.round_ended > self._flush_interval + BUSY_SECONDS
             if rested or pending <= MAX_WRITE / 2:
                 self._busy_since = now
             self.max_write = MAX_BURST if now - self._busy_since > BUSY_SECONDS else MAX_WRITE
-        return took
 
-    def end_turn(self, began: float, now: float, *, brought_events: bool) -> None:
-        """Note that a turn is over."""
+    def end_turn(self, began: float, now: float, turns: float, *, brought_events: bool) -> None:
+        """Note that a turn is over, of so many that it takes to serve every client."""
         if brought_events:
             self.round_ended = now  # unless there are more turns to it
-        self._resume_at = now + min((now - began) * (1 / SHARE - 1), LONGEST_REST)
+        took = now - began
+        rest = max(took / SHARE, min(took / EASY_SHARE, EASY_ROUND / turns)) - took
+        self._resume_at = now + min(rest, LONGEST_REST)
 
     def _is_new_round(self, hindmost_at: float) -> bool:
         return hindmost_at >= self._round_began

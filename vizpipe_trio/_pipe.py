@@ -25,6 +25,7 @@ from ._intake import Intake
 from ._junction import Junction
 from ._log import Log
 from ._record import Recording
+from ._relay_statistics import RelayStatistics
 from ._replay import replay
 from ._report import FaultReport
 from ._subscription import Subscription
@@ -58,12 +59,13 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
             replayed left out.
         write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
             to 262,144; the last are larger.
-        round_seconds: The time of all rounds: from when events are taken from the entrance until every
-            client was offered them.
-        round_times: How many rounds there were, by time: of at most 1 ms, 2 ms, 4 ms, and so on to
-            4,096 ms; the last took longer.
+        latency_seconds: The sum of all writes' latencies: from when the oldest event in it was emitted, or a
+            little before, until the client's task took it.
+        latencies: How many writes there were, by latency: of at most 1 ms, 2 ms, 4 ms, and so on to
+            4,096 ms; the last waited longer.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
+        relay: The account of its relay, if it has one; see `vizpipe_trio.redis`.
     """
 
     emitted: int
@@ -81,10 +83,11 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     missed_history: int
     written_bytes: float
     write_sizes: tuple[int, ...]
-    round_seconds: float
-    round_times: tuple[int, ...]
+    latency_seconds: float
+    latencies: tuple[int, ...]
     running: bool
     stopped: bool
+    relay: RelayStatistics | None = None
 
 
 class Pipe:
@@ -267,6 +270,7 @@ class Pipe:
         may come in the middle of a change.
         """
         emitted, overflowed, refused, queued = self._entrance.counts()
+        junction = self._intake.junction
         return PipeStatistics(
             emitted=emitted,
             dropped=overflowed + refused,
@@ -283,10 +287,11 @@ class Pipe:
             missed_history=self._totals.history,
             written_bytes=self._totals.writes.total,
             write_sizes=tuple(self._totals.writes.counts),
-            round_seconds=self._dispatcher.rounds.total,
-            round_times=tuple(self._dispatcher.rounds.counts),
+            latency_seconds=self._totals.latencies.total,
+            latencies=tuple(self._totals.latencies.counts),
             running=self._entrance.attended,
             stopped=self._entrance.closed,
+            relay=None if junction is None else junction.report(),
         )
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C between taking and counting would be a lie

@@ -110,6 +110,6 @@ class EventStream:
                 self._prelude = None
         await subscription._until_ready()  # and not receive_bytes(): see Subscription
         try:
-            return subscription._take_bytes()
+            return subscription._take_bytes(trio.current_time())
         except trio.EndOfChannel:
             raise StopAsyncIteration from None

@@ -152,14 +152,17 @@ class Subscription:
             trio.ClosedResourceError: The subscription was closed.
         """
         await self._until_ready()
-        return self._take_bytes(max_bytes)
+        return self._take_bytes(trio.current_time(), max_bytes)
 
-    def _take_bytes(self, max_bytes: int | None = None) -> bytes:
+    def _take_bytes(self, now: float, max_bytes: int | None = None) -> bytes:
         """Do what `receive_bytes` does once it is ready; no checkpoint."""
+        oldest = self._queue.oldest
         payloads = self._queue.take(max_bytes or self._max_write)
         if payloads:
             write = payloads[0] if len(payloads) == 1 else b"".join(payloads)
             self._queue.totals.writes.add(len(write))
+            if oldest is not None:
+                self._queue.totals.latencies.add(max(now - oldest, 0))
             return write
         self._check_open()
         if self._ended:

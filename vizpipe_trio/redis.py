@@ -22,7 +22,6 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-import msgspec
 import trio
 
 try:
@@ -32,10 +31,11 @@ except ImportError as _missing:
 
 from ._envelope import MAX_EVENTS, MAX_PAYLOAD, Envelope, UnknownVersionError, decode_envelope
 from ._junction import Arrival, Epoch
-from ._link import Message
+from ._link import MESSAGES_A_READ, Message
 from ._origins import Origins
 from ._outbox import Load
 from ._pipe import Pipe
+from ._relay_statistics import RelayStatistics
 from ._trail import NO_EPOCH, START
 
 __all__ = ["RedisRelay", "RelayStatistics"]
@@ -57,54 +57,12 @@ longest, unless a connection has held for longer than that."""
 SETTLING_SECONDS = 60
 """How long after its start a worker hears for the first time of others that are older."""
 
+MESSAGES_A_WRITE = 4
+"""Messages that are sent before the server has confirmed the first of them, at most: half a MB. On
+a busy machine an answer can take a message's worth of time and more."""
+
 BACKFILL = 64
 """Messages that a worker which starts takes into its history."""
-
-
-class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a relay's account.
-
-    At any moment ``offered == sent + lost_out + queued_out``, which is every event that
-    the pipe has broadcast of its own; and
-    ``received == relayed + duplicates + failed + queued_in``.
-
-    Attributes:
-        connected: Whether the server answers.
-        connections: How often it was reached.
-        fault: Why it is not connected; empty while it is.
-        offered: Own events that were to be sent.
-        sent: Those that the server has.
-        lost_out: Those that were lost on the way out: too many waited for the server.
-        queued_out: Those that wait.
-        capacity: How many may wait.
-        received: Events of other workers that came.
-        relayed: Those that were offered to clients here.
-        duplicates: Those that had come before: a worker sends again what was not confirmed.
-        failed: Those that a fault in the pipe lost. It is logged, and told as a gap.
-        queued_in: Those that wait for the pipe.
-        lost_in: Events of other workers that did not come, as far as it is known how many.
-        malformed: Messages that were none of ours, and ignored.
-        other_version: Messages of another version, and ignored.
-        workers: Other workers that were heard of.
-    """
-
-    connected: bool
-    connections: int
-    fault: str
-    offered: int
-    sent: int
-    lost_out: int
-    queued_out: int
-    capacity: int
-    received: int
-    relayed: int
-    duplicates: int
-    failed: int
-    queued_in: int
-    lost_in: int
-    malformed: int
-    other_version: int
-    workers: int
 
 
 class RedisRelay:
@@ -129,7 +87,7 @@ class RedisRelay:
         stream_length: How many messages the server keeps, at least 1, each up to 128 KiB: what
             a worker that was away can still get.
         flush_interval: Seconds to wait between two messages, so that one carries many events.
-            The first event after a pause goes at once.
+            The first event after a pause goes at once. Half of it between two reads.
         logger: Where it is said that the server is gone or back. By default ``vizpipe_trio``.
 
     Raises:
@@ -177,6 +135,7 @@ class RedisRelay:
         self._told = Load(0, 0, [])  # where others were told that this worker stands
         self._is_asked = False
         self._joined = 0  # when the first message came, by the server's clock in milliseconds
+        self._junction.report = self.statistics
 
     def statistics(self) -> RelayStatistics:
         """Return a snapshot of the account; no checkpoint. In Trio's thread."""
@@ -210,7 +169,9 @@ class RedisRelay:
         meantime waits, and is lost for others past ``capacity``. Nothing that the server does
         or does not do is raised here: it is logged once, and stands in the statistics.
 
-        When the pipe ends it sends what waits, for a second at most, and returns.
+        When the pipe ends it sends what waits, for a second at most, and returns. When it is
+        cancelled it says nothing; but if that comes while it connects, coredis writes
+        "Connection attempt failed unexpectedly!" to its own logger.
 
         Raises:
             RuntimeError: The relay is already running.
@@ -240,6 +201,8 @@ class RedisRelay:
                     await self._connect()
                     break
                 except* Exception as group:
+                    # coredis turns a cancellation while it connects into an error: that is none.
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     # Whatever it is: a side channel's fault must not end the host.
                     self._note_fault(_cause(group))
                 if trio.current_time() > began + LONGEST_BACKOFF:
@@ -299,9 +262,13 @@ class RedisRelay:
 
     async def _receive(self, link: Link) -> None:
         while True:
-            for message in await link.read(self._read_to):
+            messages = await link.read(self._read_to)
+            for message in messages:
                 await self._junction.until_room()
                 self._hear(message)
+            if len(messages) < MESSAGES_A_READ:
+                # A read costs more than a message in it. Those of one worker are further apart.
+                await trio.sleep(self._flush_interval / 2)
 
     def _hear(self, message: Message, *, past: bool = False) -> None:
         """Hand a message to the pipe; no checkpoint between what is noted and what is done."""
@@ -349,15 +316,28 @@ class RedisRelay:
                     await self._junction.ended.wait()
 
     async def _tell(self, link: Link, *, hello: bool = False) -> None:
-        """Send what waits, as much as fits a message, or only where this worker stands."""
+        """Send what waits, as much as fits some messages, or only where this worker stands."""
         outbox = self._junction.outbox
-        load = outbox.stand if hello else outbox.peek(MAX_EVENTS, MAX_PAYLOAD)
-        count = len(load.events)
+        loads = [outbox.stand] if hello else self._next_loads()
         self._is_asked = False
-        envelope = Envelope(self._run, load.first, load.dropped, count, hello=hello, data=load.events)
-        await link.append(envelope.encode())
-        outbox.settle(load)
-        self._told = Load(load.first + count, load.dropped, [])
+        envelopes = [
+            Envelope(self._run, first, dropped, len(events), hello=hello, data=events)
+            for first, dropped, events in loads
+        ]
+        await link.append([envelope.encode() for envelope in envelopes])
+        for load in loads:
+            outbox.settle(load)
+        first, dropped, events = loads[-1]
+        self._told = Load(first + len(events), dropped, [])
+
+    def _next_loads(self) -> list[Load]:
+        outbox = self._junction.outbox
+        loads = [outbox.peek(MAX_EVENTS, MAX_PAYLOAD)]
+        taken = len(loads[0].events)
+        while taken < outbox.queued and len(loads) < MESSAGES_A_WRITE:
+            loads.append(outbox.peek(MAX_EVENTS, MAX_PAYLOAD, taken))
+            taken += len(loads[-1].events)
+        return loads
 
 
 def _cause(error: Exception) -> Exception:

@@ -7,7 +7,7 @@
 
 from types import ModuleType
 
-from . import alone, calls, fanout, host, memory, scaling
+from . import alone, calls, fanout, host, memory, relay, scaling
 
 ALL: dict[str, ModuleType] = {
     "calls": calls,
@@ -16,4 +16,5 @@ ALL: dict[str, ModuleType] = {
     "alone": alone,
     "memory": memory,
     "scaling": scaling,
+    "relay": relay,
 }

@@ -1,7 +1,8 @@
 """One event alone: a quiet pipe, one viewer, from just before emit to the viewer's receive.
 
 Ours and one write per event run side by side, on the same core, each with one viewer and its
-own load client; their events take turns, 50 ms apart.
+own load client; their events take turns, 25 ms apart. So each has 50 ms from one to the next, in
+which even a pipe that rests for its interval has fallen silent again.
 """
 
 import time
@@ -12,7 +13,7 @@ from benchmarks.plan import Plan
 from benchmarks.processes import Load
 from benchmarks.rows import Row
 
-RATE = 10
+RATE = 20
 
 Raw = dict[str, Any]
 

@@ -27,7 +27,7 @@ Raw = dict[str, Any]
 
 FIRST_RUNGS = {
     "one write": 50,
-    "ours": 5000,
+    "ours": 10_000,
     "sse-starlette": 50,
     "sse-starlette, lean": 200,
     "better-sse": 400,

@@ -5,6 +5,7 @@ import { Charts } from "./charts.js";
 import { Detail } from "./detail.js";
 import { Link } from "./link.js";
 import { Pipeline } from "./pipeline.js";
+import { watchRelay } from "./relay.js";
 import { StateLine } from "./state.js";
 import { Tail } from "./tail.js";
 import { View, keepToken, takeToken } from "./view.js";
@@ -181,6 +182,7 @@ part("show-filters").addEventListener("click", ({ target }) => {
 setInterval(() => {
   if (awaySince !== null) account.away(awaySince, now());
   line.tick();
+  if (line.isLive) watchRelay(part("relay"), token);
   frame();
 }, FIGURES_MS);
 
