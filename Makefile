@@ -9,7 +9,11 @@ SECONDS ?= 60
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo demo-workers test soak lint types docs bench fuzz format
+.PHONY: demo demo-workers test lowest soak lint types docs bench fuzz format api release release-notes
+
+# Several Pythons may run the tests at a time.
+export COVERAGE_FILE = $(abspath $(VENV))/.coverage
+pytest = -m pytest -o cache_dir=$(VENV)/.pytest_cache
 
 demo: $(VENV)/.demo ## run the example app and print the address to open
 	@$(bin)/python -m examples.docsearch --host $(HOST) --port $(PORT) --traffic $(TRAFFIC)
@@ -19,8 +23,14 @@ demo-workers: $(VENV)/.demo ## run it in several processes, with a Valkey server
 
 test: $(VENV)/.test ## run all tests
 	@.ci/system
-	$(bin)/coverage run -m pytest $(ARGS)
+	$(bin)/coverage run $(pytest) $(ARGS)
 	$(bin)/coverage report
+
+# Pages, faults, fuzzing and the example cost most of the time, and tell nothing of a library's version.
+elsewhere = dashboard browser hostile faults soak fuzz shutdown netns nginx upstream docsearch restart house package newcomer release
+
+lowest: $(VENV)/.lowest ## run the tests of what uses other libraries with the lowest versions that we allow
+	$(bin)/python $(pytest) $(elsewhere:%=--ignore-glob='tests/test_%*') $(ARGS)
 
 soak: $(VENV)/.soak ## ten minutes at saturation, and ten thousand viewers that come and go
 	$(bin)/python tests/soak.py --into docs/soak $(ARGS)
@@ -49,6 +59,18 @@ format: $(VENV)/.lint ## let the tools mend what they can
 	$(bin)/ruff format .
 	$(bin)/ruff check --fix .
 
+api: $(VENV)/.test ## write down the public API after it has changed
+	$(bin)/python tests/public_api.py
+
+release: $(VENV)/.test ## make a release of what is unreleased: VERSION=1.0.0; see docs/releasing.md
+	@test -n "$(VERSION)" || { echo 'Which one? VERSION=1.0.0' >&2; exit 1; }
+	$(bin)/keepachangelog release $(VERSION)
+	echo '__version__ = "$(VERSION)"' >vizpipe_trio/_version.py
+	cp docs/api.txt docs/api-released.txt
+
+release-notes: $(VENV)/.test ## print what the changelog says of a release: VERSION=1.0.0
+	@$(bin)/keepachangelog show $(VERSION)
+
 # What each target needs, installed once and again when pyproject.toml changes.
 $(VENV)/.pip: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -61,6 +83,18 @@ $(VENV)/.demo: $(VENV)/.pip
 
 $(VENV)/.test: $(VENV)/.pip
 	$(bin)/python -m pip install --quiet --editable '.[quart,redis]' --group test
+	@touch $@
+
+# Lowest for what users install, newest for what only the tests need. pytest is both: its lowest is tried by test_package.py.
+extras = quart,redis,client,opentelemetry,cli,prometheus
+comma = ,
+
+$(VENV)/.lowest: $(VENV)/.pip
+	$(bin)/python -m pip install --quiet uv
+	$(bin)/uv pip compile --quiet --python $(bin)/python --resolution lowest-direct -o $(VENV)/lowest.txt \
+		--extra=$(subst $(comma), --extra=,$(extras)) pyproject.toml
+	$(bin)/uv pip install --quiet --python $(bin)/python --constraint $(VENV)/lowest.txt \
+		--editable '.[$(extras)]' --group test
 	@touch $@
 
 $(VENV)/.soak: $(VENV)/.pip

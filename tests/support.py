@@ -23,6 +23,9 @@ EVENTS = "/api/viz/events"
 STATS = "/api/viz/stats"
 PREAMBLE = b"retry: 2000\n: vizpipe\n\n"
 
+# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+WITH_CTRL_C = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
 
 def make_app(
     pipe: Pipe,

@@ -1,10 +1,7 @@
 """Any ASGI app on Trio: its requests recorded, its responses event streams."""
 
-import subprocess
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from signal import SIGINT
 from typing import Any
 
 import pytest
@@ -13,7 +10,7 @@ from quart_trio import QuartTrio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
-from support import EVENTS, connect, get, make_app, sequence, serve, tasks_living, until, watch
+from support import EVENTS, connect, make_app, sequence, serve, tasks_living, until, watch
 
 from vizpipe_trio import Event, Pipe, Subscription, current_recording
 from vizpipe_trio.asgi import EventStream, EventStreamResponse, RecordRequests
@@ -225,35 +222,3 @@ async def test_a_stream_is_refused_over_http_2_unless_somebody_wants_the_risk() 
     risked = await ask_raw(EventStreamResponse(EventStream(pipe), http2=True), http_version="2")
     assert risked[0]["status"] == 200
     assert risked[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
-
-
-# The example.
-
-
-async def test_the_starlette_example_records_streams_measures_and_ends_on_ctrl_c() -> None:
-    command = [sys.executable, "-m", "examples.starlette_app", "0"]
-    with trio.fail_after(30):
-        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            url = (await process.stdout.receive_some()).decode().split()[-1]
-            async with open_events(url, token="sesame") as events:
-                await until(lambda: events.connected)
-                assert (await get(url, "/greet/world")).text == "Hello, world!\n"
-                assert (await get(url, "/greet/nobody")).status_code == 403
-                given = [await anext(events) for _ in range(2)]
-                assert [(e.subject, e.status) for e in given if isinstance(e, Event)] == [
-                    ("/greet/world", "ALLOWED"), ("/greet/nobody", "DENIED"),
-                ]  # fmt: skip
-                assert "vizpipe_events_emitted_total 2.0" in (await get(url, "/metrics")).text
-                assert (await get(url, EVENTS)).status_code == 401
-            process.send_signal(SIGINT)
-            complaints = b"".join([bytes(chunk) async for chunk in process.stderr])
-            assert (await process.wait(), complaints) == (0, b"")
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                await process.stdout.aclose()
-                await process.stderr.aclose()

@@ -14,7 +14,7 @@ from signal import SIGINT
 import pytest
 import trio
 from rich.console import Console, RenderableType
-from support import make_app, serve, until
+from support import WITH_CTRL_C, make_app, serve, until
 
 from vizpipe_trio import Missed, Pipe, StageInfo
 from vizpipe_trio._cli import _line
@@ -22,9 +22,6 @@ from vizpipe_trio._show import Board, event_line, missed_line, stage_bar
 from vizpipe_trio.testing import make_event
 
 VIZPIPE = str(Path(sys.executable).with_name("vizpipe"))
-
-# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
-WITH_CTRL_C = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Run:

@@ -32,48 +32,18 @@ def test_the_package_alone_imports_trio_and_msgspec_and_nothing_else() -> None:
 
 
 def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
-    """In this order the second import is all ours: what it adds must be under 0.3 of the first."""
+    """In this order the second import is all ours: what it adds must be under 0.3 of the first.
+
+    In the processor's time: others use the machine meanwhile.
+    """
     ratios: list[float] = []
     for _ in range(7):
         outcome = python(
-            "from time import perf_counter as now; a = now(); import trio, msgspec; b = now();"
+            "from time import process_time as now; a = now(); import trio, msgspec; b = now();"
             "import vizpipe_trio; print((now() - a) / (b - a))"
         )
         ratios.append(float(outcome.stdout))
     assert statistics.median(ratios) <= 1.3
-
-
-@pytest.mark.parametrize(
-    ("module", "dependency", "name", "extra"),
-    [
-        ("quart", "quart", "Quart-Trio", "quart"),
-        ("hypercorn", "hypercorn", "Hypercorn", "quart"),
-        ("client", "httpx2", "httpx2", "client"),
-        ("opentelemetry", "opentelemetry.sdk.trace", "OpenTelemetry's SDK", "opentelemetry"),
-        ("prometheus", "prometheus_client", "prometheus_client", "prometheus"),
-    ],
-)
-def test_a_module_without_its_extra_says_what_to_install(
-    module: str, dependency: str, name: str, extra: str
-) -> None:
-    outcome = python(f"import sys; sys.modules['{dependency}'] = None; import vizpipe_trio.{module}")
-    assert outcome.stderr.endswith(
-        f"ImportError: vizpipe_trio.{module} needs {name}: pip install 'vizpipe-trio[{extra}]'\n"
-    )
-
-
-def test_the_command_without_its_extra_says_what_to_install() -> None:
-    outcome = python("import sys; sys.modules['rich'] = None; import vizpipe_trio._cli")
-    assert outcome.returncode == 1
-    assert outcome.stderr.startswith("vizpipe: ")
-    assert outcome.stderr.endswith("pip install 'vizpipe-trio[cli]'\n")
-
-
-def test_without_its_extra_the_relay_says_what_to_install() -> None:
-    outcome = python("import sys; sys.modules['coredis'] = None; import vizpipe_trio.redis")
-    assert outcome.stderr.endswith(
-        "ImportError: vizpipe_trio.redis needs coredis: pip install 'vizpipe-trio[redis]'\n"
-    )
 
 
 def snippets(language: str) -> list[str]:

@@ -44,8 +44,8 @@ async def test_the_cache_answers_before_the_store_does() -> None:
     overflow = [f"SET {number} x" for number in range(CACHE_CAPACITY)]
     given, events = await answers("SET a b", "GET a", *overflow, "GET a")
     assert (given[1], given[-1]) == ("b", "b")
-    assert stages_of(events[1]) == [("parse", False), ("cache", True)]
-    assert stages_of(events[-1]) == [("parse", False), ("cache", False), ("store", True)]
+    assert stages_of(events[1]) == [("cache", True)]
+    assert stages_of(events[-1]) == [("cache", False), ("store", True)]
     assert 0 < sum(stage.ms for stage in events[-1].stages or ()) <= events[-1].total_ms
 
 
@@ -89,6 +89,6 @@ async def test_the_program_answers_prints_its_events_and_ends_on_ctrl_c() -> Non
             assert [await read_line(client), await read_line(client)] == [b"OK\n", b"b\n"]
             process.send_signal(SIGINT)
             rest = b"".join([bytes(chunk) async for chunk in printed])
-        expected = rb"WRITE a: [\d.]+ ms\nQUERY a: [\d.]+ ms \(parse [\d.]+, cache [\d.]+\*\)\n"
+        expected = rb"WRITE a: [\d.]+ ms\nQUERY a: [\d.]+ ms \(cache [\d.]+\*\)\n"
         assert re.fullmatch(expected, rest), rest
         assert await process.wait() == 0

@@ -114,7 +114,7 @@ async def open_events(
 
 
 class EventReader:
-    """What `open_events` gives: iterate over it. Each step is a checkpoint; cancelling it loses nothing.
+    """Made by `open_events`: iterate over it. Each step is a checkpoint; cancelling it loses nothing.
 
     Iterating raises `EventStreamError` when the server refuses, as for a wrong token or an unknown
     filter; and, without ``reconnect``, `httpx2.TransportError` when there is no connection or it broke.

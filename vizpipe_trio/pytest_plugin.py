@@ -10,8 +10,14 @@ test that is marked ``trio``.
 
 from collections.abc import AsyncGenerator, Generator
 
-import pytest
 import trio
+
+try:
+    import pytest
+except ImportError as _missing:
+    raise ImportError(
+        "vizpipe_trio.pytest_plugin needs pytest: pip install 'vizpipe-trio[testing]'"
+    ) from _missing
 
 from ._pipe import Pipe
 from ._subscription import Subscription

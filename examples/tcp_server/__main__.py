@@ -34,7 +34,7 @@ async def show(subscription: Subscription) -> None:
 
 
 def described(event: Event) -> str:
-    """Return an event in a line: ``QUERY colour: 0.31 ms (parse 0.01, cache 0.01, store 0.28*)``."""
+    """Return an event in a line: ``QUERY colour: 0.31 ms (cache 0.01, store 0.28*)``."""
     stages = ", ".join(f"{stage.name} {stage.ms:.2f}{'*' * stage.hit}" for stage in event.stages or ())
     return f"{event.op} {event.subject}: {event.total_ms:.2f} ms" + (f" ({stages})" if stages else "")
 

@@ -1,33 +1,14 @@
 """The store: pairs in SQLite, a cache in front of it, and an event for each request."""
 
 import sqlite3
-from time import perf_counter
 from typing import Self
 
 import trio
 
-from vizpipe_trio import Event, Pipe, StageInfo
+from vizpipe_trio import Pipe, Recording
 
 CACHE_CAPACITY = 100
 USAGE = "ERROR: SET key value, GET key or DEL key"
-
-
-class Laps:
-    """What a request went through: its stages, one after the other, and the time that each took."""
-
-    def __init__(self) -> None:
-        self.stages: list[StageInfo] = []
-        self._started = self._last = perf_counter()
-
-    def lap(self, name: str, *, hit: bool = False) -> None:
-        """End a stage, and begin the next."""
-        now = perf_counter()
-        self.stages.append(StageInfo(len(self.stages) + 1, name, (now - self._last) * 1000, hit))
-        self._last = now
-
-    def total_ms(self) -> float:
-        """Return the time since the request came in."""
-        return (perf_counter() - self._started) * 1000
 
 
 class Store:
@@ -49,35 +30,33 @@ class Store:
 
     async def answer(self, line: str) -> str:
         """Answer one request, and tell the pipe."""
-        laps = Laps()
-        words = line.split(maxsplit=2)
-        laps.lap("parse")
-        match words:
+        match line.split(maxsplit=2):
             case ["GET", key]:
-                value = await self._get(key, laps)
-                answer = "(none)" if value is None else value
-                event = Event(op="QUERY", subject=key, total_ms=laps.total_ms(), stages=laps.stages)
+                with self._pipe.record("QUERY", subject=key) as request:
+                    value = await self._get(key, request)
+                return "(none)" if value is None else value
             case ["SET", key, value]:
-                await self._put(key, value, "INSERT OR REPLACE INTO pairs VALUES (:key, :value)")
-                answer, event = "OK", Event(op="WRITE", subject=key, total_ms=laps.total_ms())
+                with self._pipe.record("WRITE", subject=key):
+                    await self._put(key, value, "INSERT OR REPLACE INTO pairs VALUES (:key, :value)")
+                return "OK"
             case ["DEL", key]:
-                await self._put(key, None, "DELETE FROM pairs WHERE key = :key")
-                answer, event = "OK", Event(op="WRITE", subject=key, total_ms=laps.total_ms())
+                with self._pipe.record("WRITE", subject=key):
+                    await self._put(key, None, "DELETE FROM pairs WHERE key = :key")
+                return "OK"
             case _:
                 return USAGE
-        self._pipe.emit(event)  # returns at once, whatever becomes of the event
-        return answer
 
-    async def _get(self, key: str, laps: Laps) -> str | None:
-        cached = key in self._cache
-        laps.lap("cache", hit=cached)
-        if cached:
+    async def _get(self, key: str, request: Recording) -> str | None:
+        with request.stage("cache") as cache:
+            cache.hit = key in self._cache
+        if cache.hit:
             return self._cache[key]
-        async with self._lock:
-            rows = await self._execute("SELECT value FROM pairs WHERE key = :key", key, None)
-            value = rows[0][0] if rows else None
-            self._remember(key, value)
-        laps.lap("store", hit=True)
+        with request.stage("store") as store:
+            async with self._lock:
+                rows = await self._execute("SELECT value FROM pairs WHERE key = :key", key, None)
+                value = rows[0][0] if rows else None
+                self._remember(key, value)
+            store.hit = True
         return value
 
     async def _put(self, key: str, value: str | None, statement: str) -> None:
