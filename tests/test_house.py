@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.report import markdown
 
 ROOT = Path(__file__).parent.parent
