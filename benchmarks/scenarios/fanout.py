@@ -29,7 +29,7 @@ FIRST_RUNGS = {
     "one write": 50,
     "ours": 10_000,
     "sse-starlette": 50,
-    "sse-starlette, lean": 200,
+    "sse-starlette, lean": 400,
     "better-sse": 400,
 }
 QUICK_FIRST_RUNG = 4
