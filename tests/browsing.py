@@ -109,7 +109,7 @@ def _run(browser: Browser, script: Script, quiet: bool, profile: dict[str, Any])
         script(context.new_page())
     finally:
         context.close()
-    assert complaints == [] or not quiet
+    assert complaints == [] or not quiet, complaints
 
 
 def require_chromium() -> None:

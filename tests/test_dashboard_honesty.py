@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import trio
-from browsing import Chromium, number, rows
+from browsing import Chromium, new_tab, number, rows
 from playwright.sync_api import Page, expect
 from quart import request
 from quart_trio import QuartTrio
@@ -431,6 +431,8 @@ async def test_the_page_says_when_the_servers_processes_have_lost_the_relay_betw
         lost = "Other processes’ events are late: OSError: all attempts to connect to 127.0.0.1:1 failed"
         expect(page.locator("#relay")).to_have_text(lost)
         expect(page.locator("#relay")).to_be_visible()
+        other = new_tab(page.context, page.url)  # without a token: it asks with the one of this tab
+        expect(other.locator("#relay")).to_have_text(lost)
 
     async with serve(app, seconds=60) as url, trio.open_nursery() as nursery:
         nursery.start_soon(relay.run)

@@ -148,7 +148,7 @@ async def test_the_first_event_after_a_pause_goes_at_once_and_the_next_ones_toge
 
 
 async def test_a_busy_pipe_empties_its_entrance_and_does_not_wait_longer_than_a_write_can_grow(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, unhurried: None
 ) -> None:
     async with open_pipe(100, flush_interval=1000) as pipe:
         with pipe.subscribe() as subscription:

@@ -164,7 +164,7 @@ function drawFigures() {
   const staged = account.window(view.seconds, at).sum("staged");
   pipeline.show(figures, staged);
   part("no-stages").hidden = figures.length > 0;
-  charts.draw(account, view.seconds, at, line.isLive);
+  charts.draw(account, view.seconds, at, line.live);
   write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
 }
 
@@ -182,7 +182,7 @@ part("show-filters").addEventListener("click", ({ target }) => {
 setInterval(() => {
   if (awaySince !== null) account.away(awaySince, now());
   line.tick();
-  if (line.isLive) watchRelay(part("relay"), token);
+  if (line.live) watchRelay(part("relay"), line.live);
   frame();
 }, FIGURES_MS);
 

@@ -5,8 +5,8 @@ import { write } from "./words.js";
 const STATS = new URL("../api/viz/stats", import.meta.url);
 let askAt = 0;
 
-// A server without a relay is asked once.
-export async function watchRelay(line, token) {
+// Without a relay it is asked once.
+export async function watchRelay(line, { token }) {
   if (document.hidden || Date.now() < askAt) return;
   askAt = Date.now() + 20000;
   const headers = token ? { Authorization: `Bearer ${token}` } : {};

@@ -36,8 +36,8 @@ export class StateLine {
     });
   }
 
-  get isLive() {
-    return this.#state.name === "live";
+  get live() {
+    return this.#state.name === "live" && this.#state;
   }
 
   become(state) {

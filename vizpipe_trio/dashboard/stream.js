@@ -100,7 +100,7 @@ export class Stream {
 
   #becomeLive() {
     this.#failures = 0;
-    this.#become({ name: "live" });
+    this.#become({ name: "live", token: this.#token });
     // With no event's ID to resume from, the server can't know what went by meanwhile.
     if (this.#wasLive && !this.lastEventId) this.#tell.items([{ missed: null, reason: "history" }]);
     this.#wasLive = true;
