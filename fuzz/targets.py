@@ -139,7 +139,7 @@ def resume(data: bytes) -> None:
     for number in range(1, 13):
         if number in {4, 10}:
             log.add_gap(2)
-        log.extend(Batch([Event(result_count=number)], [log.event_id(1)], 0.0))
+        log.extend(Batch([Event(result_count=number)], [log.event_id(1)], [0.0]))
         log.settle(log.head)
     run = log.event_id(0).partition(b"-")[0].decode()
     last_event_id = data.decode("latin-1").replace("RUN", run)

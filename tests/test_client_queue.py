@@ -12,7 +12,11 @@ from vizpipe_trio._event import Event
 
 
 def batch(*names: str) -> Batch:
-    return Batch([Event(request_id=name) for name in names], [f"<{name}>".encode() for name in names], 0.0)
+    return Batch(
+        [Event(request_id=name) for name in names],
+        [f"<{name}>".encode() for name in names],
+        [0.0] * len(names),
+    )
 
 
 def queue(capacity: int) -> ClientQueue:
@@ -47,6 +51,20 @@ def test_a_gap_stands_between_the_events_that_it_separates() -> None:
     missed = [b'event: missed\ndata: {"missed":1,"reason":"slow"}\n\n',
               b'event: missed\ndata: {"missed":7,"reason":"overload"}\n\n']  # fmt: skip
     assert client.take(1000) == [*missed, b"<c>"]
+
+
+def test_the_oldest_event_is_the_first_that_is_not_taken_whatever_stands_before_it() -> None:
+    client = queue(3)
+    frames = [b"a", b"b", b"c", b"d"]
+    client.offer(4, Batch([Event()] * 4, frames, [1.0, 2.0, 3.0, 4.0]))
+    assert client.oldest == 1.0
+    assert client.take(2) == [b"ab"]
+    assert client.oldest == 3.0
+    assert client.take(2)[0] == b"c"
+    client.offer(1, Batch([Event()], [b"e"], [5.0]))
+    assert client.oldest == 5.0  # though the gap is told first
+    client.take(1000)
+    assert client.oldest is None
 
 
 def test_a_filtered_client_cannot_know_how_many_of_the_dropped_it_wanted() -> None:

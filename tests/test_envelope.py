@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizpipe_trio import Event
+from vizpipe_trio import Event, StageInfo
 from vizpipe_trio._envelope import Envelope, UnknownVersionError, decode_envelope
 from vizpipe_trio._origins import Origins
-from vizpipe_trio._sse import encode_event, encode_read
+from vizpipe_trio._sse import MAX_EVENT, encode_event, encode_read
 from vizpipe_trio._trail import Spot
 
 OWN = b"ffffffff"
@@ -115,3 +115,29 @@ def test_drops_are_told_as_they_grow() -> None:
     assert origins.hear(message(1, 0, dropped=5), Spot(1, 0, 0), is_baseline=False).dropped == 5
     assert origins.hear(message(1, 1, dropped=7), Spot(2, 0, 0), is_baseline=False).dropped == 2
     assert Origins().hear(message(1, 1, dropped=7), Spot(2, 0, 0), is_baseline=True).dropped == 0
+
+
+def test_drops_are_told_once_when_messages_come_again_in_a_row() -> None:
+    origins = Origins()
+    row = [message(1, 1), message(2, 1, dropped=5)]
+    told = [origins.hear(each, Spot(1, 0, 0), is_baseline=False) for each in (*row, message(1, 0), *row)]
+    assert [arrival.dropped for arrival in told] == [0, 5, 0, 0, 0]
+    assert (origins.received, origins.duplicates, origins.lost) == (4, 2, 0)
+
+
+def test_whatever_the_entrance_lets_in_another_worker_can_write_again() -> None:
+    stages = [StageInfo(1, "n", 1)] * 1300  # ints: a float is written longer
+    smallest = len(encode_event(Event(stages=stages)))
+    accepted: list[bool] = []
+    for size in range(MAX_EVENT - 3000, MAX_EVENT + 100, 100):
+        event = Event(stages=stages, labels=[], total_ms=1, subject="x" * (size - smallest))
+        try:
+            written = encode_event(event)
+        except ValueError:
+            accepted.append(False)
+        else:
+            fields = fields_of(Envelope(b"00000000", 1, 0, 1, hello=False, data=[written]))
+            assert decode_envelope(fields, OWN).events == [event]
+            accepted.append(True)
+    assert accepted == sorted(accepted, reverse=True)
+    assert 0 < sum(accepted) < len(accepted)

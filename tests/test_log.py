@@ -12,7 +12,7 @@ def log_of(count: int, keep: int, gaps: dict[int, int] | None = None) -> tuple[L
     log = Log(keep)
     run = log.event_id(1).decode().rpartition("-")[0]
     for number in range(1, count + 1):
-        log.extend(Batch([Event(request_id=str(number))], [log.event_id(1)], 0.0))
+        log.extend(Batch([Event(request_id=str(number))], [log.event_id(1)], [0.0]))
         log.settle(log.head)
         if gaps and number in gaps:
             log.add_gap(gaps[number])
@@ -110,8 +110,17 @@ def test_what_is_pending_is_what_the_hindmost_client_was_not_offered() -> None:
     places: list[Place] = []
     for number in range(1000):
         places.append(log.head)
-        log.extend(Batch([Event(request_id=str(number))], [b"x" * 10], 0.0))
+        log.extend(Batch([Event(request_id=str(number))], [b"x" * 10], [0.0]))
     assert log.pending == 10_000
     log.settle(places[700])
     assert log.pending == 3000
     assert follows(log, places[998]) == ["998", "999"]
+
+
+def test_each_event_keeps_its_time_also_when_others_are_let_go_of() -> None:
+    log = Log(keep=2)
+    for number in range(1, 1001):
+        log.extend(Batch([Event()], [log.event_id(1)], [float(number)]))
+        log.settle(Place(max(number - 10, 0)))
+    [stretch] = log.since(Place(995))
+    assert stretch.batch.times == [996.0, 997.0, 998.0, 999.0, 1000.0]

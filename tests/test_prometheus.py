@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -90,8 +91,9 @@ async def test_writes_are_counted_by_their_size(viz_pipe: Pipe, viz_events: Subs
 
 
 async def test_a_write_is_counted_by_how_long_its_oldest_event_was_on_its_way(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vizpipe_trio._entrance.perf_counter", lambda: 0.0)  # no task is late
     async with open_pipe(flush_interval=0.04) as pipe:
         registry = registry_of(PipeCollector(pipe))
         name = "vizpipe_delivery_latency_seconds"
@@ -110,6 +112,15 @@ async def test_a_write_is_counted_by_how_long_its_oldest_event_was_on_its_way(
     buckets = [registry.get_sample_value(f"{name}_bucket", {"le": le}) for le in ("0.016", "0.032")]
     assert buckets == [0, 2]
     assert registry.get_sample_value(f"{name}_count") == sum(pipe.statistics().latencies) == 2
+
+
+async def test_a_host_that_holds_the_thread_is_seen_in_the_latency(viz_pipe: Pipe) -> None:
+    with viz_pipe.subscribe() as subscription:
+        await wait_all_tasks_blocked()
+        viz_pipe.emit(make_event())
+        time.sleep(0.05)  # noqa: ASYNC251 - as a host must not do
+        await subscription.receive_bytes()
+    assert viz_pipe.statistics().latency_seconds >= 0.05
 
 
 async def test_what_waits_for_a_run_has_no_latency_before_it(autojump_clock: MockClock) -> None:

@@ -410,3 +410,27 @@ async def test_a_fault_in_the_pipe_costs_what_was_relayed_and_is_counted_and_tol
         assert await b.viewer.see("a2") == ["None relay", "a2"]
         now = b.relay.statistics()
         assert (now.received, now.relayed, now.queued_in) == (2, 1, 0)
+
+
+async def test_a_worker_starts_at_once_however_much_the_others_have_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 60)
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        for _ in range(5):
+            a.emit(*named("a", 900))
+            await until(lambda: a.relay.statistics().queued_out == a.pipe.statistics().queued == 0)
+        async with run_worker(valkey.url) as b:
+            await until(lambda: b.relay.statistics().connected)
+            assert b.relay.statistics().relayed == b.relay.statistics().received > 2000
+
+
+async def test_a_relay_ends_with_a_pipe_that_was_stopped_and_cancelled() -> None:
+    async with run_valkey() as valkey, trio.open_nursery() as relays:
+        pipe = Pipe()
+        relay = RedisRelay(pipe, valkey.url)
+        await relays.start(relay.run)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            pipe.stop()
+            nursery.cancel_scope.cancel()

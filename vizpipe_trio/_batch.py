@@ -5,6 +5,7 @@ once, when the first client writes it.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import msgspec
@@ -23,15 +24,15 @@ class Batch:
     Attributes:
         events: The events.
         frames: Each event's bytes on the wire, in the same order.
-        since: When its first event had come in at the earliest, by the clock of the pipe's run.
+        times: When each came in at the earliest, by the clock of the pipe's run.
     """
 
-    __slots__ = ("_payload", "events", "frames", "since")
+    __slots__ = ("_payload", "events", "frames", "times")
 
-    def __init__(self, events: Sequence[Event], frames: Sequence[bytes], since: float) -> None:
+    def __init__(self, events: Sequence[Event], frames: Sequence[bytes], times: Sequence[float]) -> None:
         self.events: Sequence[Event] = events
         self.frames: Sequence[bytes] = frames
-        self.since: float = since
+        self.times: Sequence[float] = times
         self._payload: bytes | None = None
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class Batch:
         """Return the events from ``start`` to ``stop``, counted as in a slice."""
         if start == 0 and (stop is None or stop >= len(self)):
             return self
-        return Batch(self.events[start:stop], self.frames[start:stop], self.since)
+        return Batch(self.events[start:stop], self.frames[start:stop], self.times[start:stop])
 
     def head(self, max_bytes: int) -> "Batch":
         """Return as many of the first events as fit ``max_bytes``, one at least."""
@@ -70,9 +71,11 @@ class Batch:
         """Return the events for which ``chosen`` is true."""
         if all(chosen):
             return self
-        events = [event for event, want in zip(self.events, chosen, strict=True) if want]
-        frames = [frame for frame, want in zip(self.frames, chosen, strict=True) if want]
-        return Batch(events, frames, self.since)
+        return Batch(
+            list(compress(self.events, chosen)),
+            list(compress(self.frames, chosen)),
+            list(compress(self.times, chosen)),
+        )
 
 
 def _wants(wanted: EventFilter, event: Event, faults: FaultReport) -> bool:

@@ -73,9 +73,9 @@ class ClientQueue:
 
     @property
     def oldest(self) -> float | None:
-        """When the event that is next had come in at the earliest; None if none is next."""
-        first = self._items[0] if self._items else None
-        return first.since if isinstance(first, Batch) else None
+        """When the event that is next came in at the earliest; None if there is none."""
+        batch = next((item for item in self._items if isinstance(item, Batch)), None)
+        return None if batch is None else batch.times[self._taken_of_first if batch is self._items[0] else 0]
 
     def offer(self, offered: int, batch: Batch) -> None:
         """Queue a batch, or as much of it as there is room for.

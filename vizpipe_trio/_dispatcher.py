@@ -127,8 +127,8 @@ class Dispatcher:
             if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
                 self._log.settle(self._log.head)  # now, and not when the next event is in a hurry
                 heartbeat_in = self._heartbeats.due_in(trio.current_time())
-                await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
-                self._intake.note_rest(trio.current_time())
+                late = await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
+                self._intake.note_rest(trio.current_time() - late)
             self._take(trio.current_time())
             # A write costs far more than an event in it. As long as the next one would not
             # be half full, let events gather (but not so many that the entrance overflows),

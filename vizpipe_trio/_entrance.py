@@ -7,11 +7,13 @@ told only when it needs to be: ``alarm`` is the fill level at which an emit wake
 the capacity itself while it is awake.
 """
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from threading import RLock, get_ident
+from time import perf_counter
 from typing import NamedTuple, Protocol
 
 import trio
@@ -75,6 +77,7 @@ class Entrance:
         self._thread: int | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._alarm = self.capacity
+        self._alarmed_at = 0.0
         self._sleeper: list[trio.lowlevel.Task] = []  # at most one, and who pops it wakes it
         # Each of the two ways in has counts of its own, since += is not atomic.
         self._emitted = self._emitted_elsewhere = 0
@@ -131,6 +134,7 @@ class Entrance:
         """Have the task's rest ended by who emits in its thread; say whether Trio is still there."""
         try:
             if _is_call_by_a_task(other_than=self._sleeper):
+                self._alarmed_at = min(self._alarmed_at, perf_counter())
                 self._alarm = self.capacity
                 self._wake()
                 return True
@@ -140,6 +144,7 @@ class Entrance:
 
     def rouse(self) -> bool:
         """Have the task's rest ended; say whether Trio is still there to do it. Any thread."""
+        self._alarmed_at = min(self._alarmed_at, perf_counter())
         self._alarm = self.capacity
         try:
             if self._token is not None:
@@ -176,6 +181,11 @@ class Entrance:
     def dropped(self) -> int:
         """Events dropped so far of which clients are to be told: not those after the end."""
         return self.overflowed + self._refused_meanwhile
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed, for good."""
+        return self._closed
 
     @property
     def closed(self) -> bool:
@@ -220,11 +230,15 @@ class Entrance:
                 self._room = 0
                 self._token = self._thread = None
 
-    async def rest(self, *, alarm: int, seconds: float) -> None:
+    async def rest(self, *, alarm: int, seconds: float) -> float:
         """Sleep until more than ``alarm`` events wait, `rouse` is called, or time is up.
 
         A checkpoint. For the task that attends to it.
+
+        Returns:
+            How long ago it was to end, in seconds: until then the host's tasks had the thread.
         """
+        self._alarmed_at = math.inf
         # In this order: who emits in the middle of this, from a finalizer or a signal handler,
         # sees that there is somebody to be woken.
         self._sleeper.append(trio.lowlevel.current_task())
@@ -236,6 +250,7 @@ class Entrance:
             with trio.move_on_after(seconds):
                 await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
         self._alarm = self.capacity
+        return max(perf_counter() - self._alarmed_at, 0.0)
 
     def _stop_sleeping(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
         self._sleeper.clear()

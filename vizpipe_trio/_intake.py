@@ -118,7 +118,7 @@ class Intake:
                     break
                 frames.append(frame)
             if frames:
-                batch = Batch(arrival.events[: len(frames)], frames, now)
+                batch = Batch(arrival.events[: len(frames)], frames, [now] * len(frames))
                 self._log.extend_relayed(batch, arrival.run, arrival.first, arrival.spot)
             junction.took(arrival, len(frames))
             if len(frames) < len(arrival.data):
@@ -166,7 +166,7 @@ class Intake:
     def _add(self, events: list[Event], frames: list[bytes], to_relay: list[bytes]) -> None:
         """Add events to the log, where clients find them."""
         try:
-            self._log.extend(Batch(events, frames, self._looks[0][1]))
+            self._log.extend(Batch(events, frames, [self._looks[0][1]] * len(events)))
         except Exception as error:
             self.invalid += len(events)
             self._faults.note_own("events were lost on their way into the log", error)

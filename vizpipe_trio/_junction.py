@@ -153,9 +153,14 @@ class Junction:
             self.waiting += len(arrival.events)
         self._rouse()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the pipe can take another message."""
+        return self.waiting < self._inlet_capacity and len(self.arrivals) < MAX_ARRIVALS
+
     async def until_room(self) -> None:
         """Wait until the pipe can take another message; a checkpoint."""
         await trio.lowlevel.checkpoint()
-        while self.waiting >= self._inlet_capacity or len(self.arrivals) >= MAX_ARRIVALS:
+        while not self.has_room:
             self._room = trio.Event()
             await self._room.wait()

@@ -69,7 +69,7 @@ class Log:
         self._offered = 0  # events that all clients were offered
         self._events: list[Event] = []
         self._frames: list[bytes] = []
-        self._times: list[float] = []  # of each event: `Batch.since`
+        self._times: list[float] = []
         # Where events were dropped: the place behind each gap.
         self._gaps: list[Place] = []
         self._last_gap_let_go: Place | None = None
@@ -101,7 +101,7 @@ class Log:
         size = sum(map(len, batch.frames))
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
-        self._times.extend([batch.since] * len(batch))
+        self._times.extend(batch.times)
         # Last, so that what could not be appended was never there.
         self.pending += size
         events, *lost = self.head
@@ -128,10 +128,11 @@ class Log:
             seen: What a client saw elsewhere: it is left out, and the IDs say it too.
             replay: See `Trail.unseen`.
         """
-        events, frames, start = self._events, self._frames, self._start
+        events, frames, times, start = self._events, self._frames, self._times, self._start
         wanted: list[bool] = []
         if seen:
-            events, start = events[place.events - start :], place.events
+            events, times = events[place.events - start :], times[place.events - start :]
+            start = place.events
             wanted = self.trail.unseen(start, self.head.events, seen, replay=replay)
             frames = self._frames_beyond(seen, frames[start - self._start :], wanted)
         stretches: list[Stretch] = []
@@ -141,8 +142,7 @@ class Log:
             ends.append(self.head)
         for end in ends:
             part = slice(told.events - start, end.events - start)
-            since = self._times[told.events - self._start] if told.events < end.events else 0.0
-            batch = Batch(events[part], frames[part], since)
+            batch = Batch(events[part], frames[part], times[part])
             stretches.append(Stretch(batch.only(wanted[part]) if wanted else batch, _between(told, end)))
             told = end
         return stretches

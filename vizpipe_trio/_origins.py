@@ -62,10 +62,11 @@ class Origins:
                 dropped = envelope.dropped
             else:
                 lost = None  # this worker may be younger than some of them
-        following = envelope.first + count
+        # Messages that were not confirmed are heard again, in a row: neither number goes back with them.
+        stand = Heard(envelope.first + count, envelope.dropped)
         if heard is not None:
-            following = max(following, heard.next)
-        self._heard[envelope.run] = Heard(following, envelope.dropped)
+            stand = Heard(max(stand.next, heard.next), max(stand.dropped, heard.dropped))
+        self._heard[envelope.run] = stand
         if len(self._heard) > MAX_WORKERS:
             self._heard.popitem(last=False)
         self.received += count

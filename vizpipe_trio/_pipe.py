@@ -60,9 +60,10 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
             to 262,144; the last are larger.
         latency_seconds: The sum of all writes' latencies: from when the oldest event in it was emitted, or a
-            little before, until the client's task took it.
-        latencies: How many writes there were, by latency: of at most 1 ms, 2 ms, 4 ms, and so on to
-            4,096 ms; the last waited longer.
+            little before, until the client's task took it. What was emitted before `Pipe.run` counts
+            from its beginning, and what a relay brought from when the pipe took it.
+        latencies: How many writes of events there were, by latency: of at most 1 ms, 2 ms, 4 ms, and so
+            on to 4,096 ms; the last waited longer. Those after the pipe's end are not timed.
         running: Whether `Pipe.run` is running.
         stopped: Whether the pipe has ended, and drops what is emitted.
         relay: The account of its relay, if it has one; see `vizpipe_trio.redis`.
@@ -314,9 +315,10 @@ class Pipe:
                 self._intake.note_drops()
                 task_status.started()
                 await self._dispatcher.run()
-            self._end_relay()
         finally:
             self._dispatcher.wind_up()
+            if self._entrance.ended:  # also if it was cancelled before all was handed out
+                self._end_relay()
 
     def _join(self, capacity: int) -> Junction:
         """Join a relay to this pipe, for good; for the relay.

@@ -71,12 +71,16 @@ def encode_event(event: Event) -> bytes:
         if size > MAX_EVENT:  # encoding it would hold up the host
             raise ValueError(f"it is at least {size} bytes, more than {MAX_EVENT}")  # noqa: TRY301
         data = _encoder.encode(event)
-        changed = _changed(event, _decoder.decode(data))
+        decoded = _decoder.decode(data)
+        changed = _changed(event, decoded)
     except Exception as error:
         # Whatever a host put into a field, from a RecursionError to its own tzinfo.
         raise ValueError(f"the event cannot be encoded: {_told_by(error)}") from error
     if changed:
         raise ValueError(f"the event's {changed} would not come out as it went in")
+    if len(data) > MAX_EVENT - 2 * (1 + len(decoded.stages or ())):
+        # An int in place of a float grows by ".0" where another worker writes it again: that has to fit.
+        data = _encoder.encode(decoded)
     data = _escape_line_breaks(data)
     if len(data) > MAX_EVENT:
         raise ValueError(f"the event is {len(data)} bytes of JSON, more than {MAX_EVENT}")

@@ -161,7 +161,7 @@ class Subscription:
         if payloads:
             write = payloads[0] if len(payloads) == 1 else b"".join(payloads)
             self._queue.totals.writes.add(len(write))
-            if oldest is not None:
+            if oldest is not None and not self._ended:  # what is left may be taken by another clock
                 self._queue.totals.latencies.add(max(now - oldest, 0))
             return write
         self._check_open()

@@ -54,9 +54,9 @@ class PipeCollector(Collector):
     ``vizpipe_running``                     gauge      1 while the dispatcher runs
     ======================================  =========  ================================================
 
-    A latency is at most what is said, and may be a little less: no ``emit`` looks at the clock, so an
-    event is taken to have come right behind the pipe's last look at its entrance. What the server
-    and the network take is not in it.
+    A latency is at most what is said, and may be a little less: while the pipe is busy no ``emit`` looks at
+    the clock, so an event is taken to have come right behind the pipe's last look at its entrance.
+    What the server and the network take is not in it; nor, for a relay's events, the way to here.
 
     And, if the pipe has a relay (see `vizpipe_trio.redis`):
 

@@ -229,7 +229,7 @@ class RedisRelay:
             self._logger.log(level, "%s", message)
 
     async def _connect(self) -> None:
-        """Relay over one connection until it fails, or the pipe has ended."""
+        """Relay over one link until it fails, or the pipe has ended."""
         async with self._open_link() as link:
             await self._catch_up(link)
             await self._tell(link, hello=True)
@@ -257,6 +257,8 @@ class RedisRelay:
         self._read_to = floor
         self._junction.push(Epoch(epoch, floor))
         for message in past:
+            if not self._junction.has_room:
+                self._up.set()  # the pipe, which takes them, is commonly started behind this
             await self._junction.until_room()
             self._hear(message, past=True)
 
