@@ -3,13 +3,17 @@
 import json
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx  # noqa: ASYNC127 - httpx-sse is made for it
 import hypercorn.trio
+import pytest
 import trio
 from httpx_sse import ServerSentEvent, aconnect_sse
 from hypercorn.config import Config
@@ -22,6 +26,8 @@ from vizpipe_trio.quart import viz_blueprint
 EVENTS = "/api/viz/events"
 STATS = "/api/viz/stats"
 PREAMBLE = b"retry: 2000\n: vizpipe\n\n"
+
+VIZPIPE = str(Path(sys.executable).with_name("vizpipe"))
 
 # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
 WITH_CTRL_C = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
@@ -271,3 +277,53 @@ def width(frame: bytes, reason: str) -> int:
     gap = json.loads(frame.partition(b"\ndata: ")[2])
     assert gap["reason"] == reason
     return int(gap["missed"])
+
+
+class Program:
+    """A program while it runs; its output is read line by line."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._read = b""
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        while b"\n" not in self._read:
+            self._read += await self.process.stdout.receive_some() or pytest.fail(f"it ended: {self._read!r}")
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
+
+    async def end(self) -> tuple[int, str, str]:
+        """Return the exit code, what else it printed, and its complaints where they are apart."""
+        assert self.process.stdout is not None
+        rest = b"".join([bytes(chunk) async for chunk in self.process.stdout])
+        stderr = self.process.stderr
+        complaints = b"" if stderr is None else b"".join([bytes(chunk) async for chunk in stderr])
+        return await self.process.wait(), (self._read + rest).decode(), complaints.decode()
+
+    async def rest(self) -> str:
+        """Return what else it prints, up to its end, which must be a good one."""
+        code, rest, _ = await self.end()
+        assert code == 0, rest
+        return rest
+
+
+@asynccontextmanager
+async def run_program(
+    *command: str,
+    seconds: float = 60,
+    stderr: int = subprocess.STDOUT,
+    env: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Program]:
+    """Run a program while in the block, for at most so long."""
+    with trio.fail_after(seconds):
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=stderr, env=env)
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+                for stream in (process.stdout, process.stderr):
+                    if stream is not None:
+                        await stream.aclose()

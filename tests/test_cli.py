@@ -8,65 +8,26 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from signal import SIGINT
 
 import pytest
 import trio
 from rich.console import Console, RenderableType
-from support import WITH_CTRL_C, make_app, serve, until
+from support import VIZPIPE, WITH_CTRL_C, Program, make_app, run_program, serve, until
 
 from vizpipe_trio import Missed, Pipe, StageInfo
 from vizpipe_trio._cli import _line
 from vizpipe_trio._show import Board, event_line, missed_line, stage_bar
 from vizpipe_trio.testing import make_event
 
-VIZPIPE = str(Path(sys.executable).with_name("vizpipe"))
-
-
-class Run:
-    """The command, while it runs; its output is read by who tests it."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self._read = b""
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        while b"\n" not in self._read:
-            self._read += await self.process.stdout.receive_some() or pytest.fail(f"it ended: {self._read!r}")
-        line, _, self._read = self._read.partition(b"\n")
-        return line.decode()
-
-    async def end(self) -> tuple[int, str, str]:
-        """Return the exit code, what else it printed, and its complaints."""
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        rest = b"".join([bytes(chunk) async for chunk in self.process.stdout])
-        complaints = b"".join([bytes(chunk) async for chunk in self.process.stderr])
-        return await self.process.wait(), (self._read + rest).decode(), complaints.decode()
-
 
 @asynccontextmanager
-async def vizpipe(*arguments: str) -> AsyncGenerator[Run]:
+async def vizpipe(*arguments: str) -> AsyncGenerator[Program]:
     """Run the command, for at most 30 seconds."""
     environment = {**os.environ, "TZ": "UTC", "VIZ_TOKEN": "sesame", "COLUMNS": "120"}
-    with trio.fail_after(30):
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", WITH_CTRL_C, VIZPIPE, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-        )
-        try:
-            yield Run(process)
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                for stream in (process.stdout, process.stderr):
-                    assert stream is not None
-                    await stream.aclose()
+    command = [sys.executable, "-c", WITH_CTRL_C, VIZPIPE, *arguments]
+    async with run_program(*command, seconds=30, stderr=subprocess.PIPE, env=environment) as program:
+        yield program
 
 
 async def test_tail_prints_a_line_for_each_event_and_gap_and_ends_on_ctrl_c() -> None:

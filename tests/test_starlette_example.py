@@ -1,63 +1,21 @@
 """The example with Starlette, as it is run by hand, and what watches it from other programs."""
 
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from signal import SIGINT
 
-import pytest
 import trio
-from support import EVENTS, WITH_CTRL_C, get, until
+from support import EVENTS, VIZPIPE, WITH_CTRL_C, Program, get, run_program, until
 
 from vizpipe_trio import Event
 from vizpipe_trio.client import open_events
-
-VIZPIPE = str(Path(sys.executable).with_name("vizpipe"))
-
-
-class Program:
-    """A program while it runs; its output is read line by line."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self._read = b""
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        while b"\n" not in self._read:
-            self._read += await self.process.stdout.receive_some() or pytest.fail(f"it ended: {self._read!r}")
-        line, _, self._read = self._read.partition(b"\n")
-        return line.decode()
-
-    async def rest(self) -> str:
-        """Return what else it prints, up to its end, which must be a good one."""
-        assert self.process.stdout is not None
-        rest = self._read + b"".join([bytes(chunk) async for chunk in self.process.stdout])
-        assert await self.process.wait() == 0, rest
-        return rest.decode()
-
-
-@asynccontextmanager
-async def started(*command: str) -> AsyncGenerator[Program]:
-    """Start a program, for at most 60 seconds."""
-    with trio.fail_after(60):
-        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            yield Program(process)
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                assert process.stdout is not None
-                await process.stdout.aclose()
 
 
 @asynccontextmanager
 async def example() -> AsyncGenerator[tuple[Program, str]]:
     """Start the example on any free port, and give it with its address."""
-    async with started(sys.executable, "-m", "examples.starlette_app", "0") as app:
+    async with run_program(sys.executable, "-m", "examples.starlette_app", "0") as app:
         yield app, (await app.line()).split()[-1]
 
 
@@ -85,7 +43,7 @@ async def test_the_starlette_example_records_streams_measures_and_ends_on_ctrl_c
 
 async def test_a_program_that_watches_the_example_says_who_was_refused() -> None:
     watch = [sys.executable, "-c", WITH_CTRL_C, sys.executable, "-m", "examples.starlette_app.refusals"]
-    async with example() as (_, url), started(*watch, url, "sesame") as program:
+    async with example() as (_, url), run_program(*watch, url, "sesame") as program:
         await clients(url, 1.0)
         for name in ("world", "nobody"):
             await get(url, f"/greet/{name}")
@@ -97,8 +55,8 @@ async def test_a_program_that_watches_the_example_says_who_was_refused() -> None
 async def test_the_command_shows_the_examples_requests_and_their_rates() -> None:
     async with (
         example() as (app, url),
-        started(VIZPIPE, "tail", "--token", "sesame", url) as tail,
-        started(VIZPIPE, "top", "--token", "sesame", "--no-reconnect", url) as top,
+        run_program(VIZPIPE, "tail", "--token", "sesame", url) as tail,
+        run_program(VIZPIPE, "top", "--token", "sesame", "--no-reconnect", url) as top,
     ):
         await clients(url, 2.0)
         await get(url, "/greet/world")
