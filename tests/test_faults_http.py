@@ -78,7 +78,7 @@ async def test_a_stream_that_breaks_ends_alone_and_leaves_its_place(
     ("seam", "target"),
     [
         ("_pipe.Pipe.statistics", STATS),
-        ("_places.Places.full_for", EVENTS),
+        ("_pipe.Pipe.statistics", EVENTS),
         ("_gate.Gate.check", STATS),
         ("_gate.check_loopback", EVENTS),
         ("quart.parse_filter", EVENTS),
