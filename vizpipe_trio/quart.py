@@ -212,7 +212,7 @@ class _Views:
             request.headers.get("Last-Event-ID"), _first(query, "last_event_id")
         )
         wanted = parse_filter(pair for pair in query if pair[0] != "last_event_id")
-        if self._pipe._entrance.closed:
+        if self._pipe.statistics().stopped:
             return _unavailable("the pipe has ended")
         client = address_of(request.scope)
         if refusal := self._places.full_for(client):
