@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from vizpipe_trio import Event, StageInfo
 from vizpipe_trio._envelope import Envelope, UnknownVersionError, decode_envelope
 from vizpipe_trio._origins import Origins
+from vizpipe_trio._sight import Spot
 from vizpipe_trio._sse import MAX_EVENT, encode_event, encode_read
-from vizpipe_trio._trail import Spot
 
 OWN = b"ffffffff"
 EVENT = b'{"ts":"2026-01-01T00:00:00Z","request_id":"x"}'

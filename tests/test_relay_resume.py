@@ -15,7 +15,7 @@ from vizpipe_trio import Event, Pipe
 from vizpipe_trio._envelope import Envelope, decode_envelope
 from vizpipe_trio._junction import Arrival, Epoch
 from vizpipe_trio._origins import Origins
-from vizpipe_trio._trail import START, Spot
+from vizpipe_trio._sight import START, Spot
 
 Fields = dict[bytes, bytes]
 
@@ -77,14 +77,21 @@ class Worker:
         envelope = Envelope(run, stand.first, stand.dropped, 0, hello=hello)
         self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
 
-    def send(self, count: int, *, confirmed: bool = True) -> None:
-        """Send some events, and perhaps not get the answer, so that they are sent again."""
+    def send(self, count: int, *, arrives: bool = True, confirmed: bool = True) -> None:
+        """Send some events, and perhaps not get the answer, whether they arrive or not."""
+        outbox = self.junction.outbox
         self.connect()
-        load = self.junction.outbox.peek(count, 10_000)
+        if outbox.is_unconfirmed:
+            self.say(hello=True)
+            self.read(1000)
+            outbox.abandon()
+        load = outbox.peek(count, 10_000)
+        outbox.under_way = load.first + len(load.events) - 1
         envelope = Envelope(self.pipe._log.run, load.first, 0, len(load.events), data=load.events)
-        self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
+        if arrives:
+            self.stream.append({name.encode(): value for name, value in envelope.encode().items()})
         if confirmed:
-            self.junction.outbox.settle(load)
+            outbox.confirm(outbox.under_way)
 
     def read(self, count: int) -> None:
         self.connect()
@@ -94,6 +101,7 @@ class Worker:
             envelope = decode_envelope(fields, self.pipe._log.run)
             if envelope.run == self.pipe._log.run:
                 until = spot._replace(offset=envelope.count)
+                self.junction.outbox.confirm(envelope.first + envelope.count - 1)
                 self.junction.push(Arrival(spot, until, first=envelope.first, echoed=envelope.count))
             else:
                 self.junction.push(self.origins.hear(envelope, spot, is_baseline=self.is_new))
@@ -149,7 +157,7 @@ class Viewer:
 def steps(*more: str) -> st.SearchStrategy[list[tuple[str, int, int]]]:
     """Return what may happen: in most stories most of it goes well."""
     often = ["emit", "relay", "relay to one", "look", "go", "go"]
-    rarely = ["send", "send in vain", "read", *more]
+    rarely = ["send", "get no answer", "send in vain", "read", *more]
     kinds = st.one_of(st.sampled_from(often), st.sampled_from(often), st.sampled_from(rarely))
     return st.lists(st.tuples(kinds, st.integers(0, 2), st.integers(0, 2)), min_size=4, max_size=40)
 
@@ -179,8 +187,10 @@ class Story:
                 self.workers[amount].read(100)
             case "send":
                 worker.send(amount + 1)
-            case "send in vain":
+            case "get no answer":
                 worker.send(amount + 1, confirmed=False)
+            case "send in vain":
+                worker.send(amount + 1, arrives=False, confirmed=False)
             case "read":
                 worker.read(amount + 1)
             case "look":
@@ -252,10 +262,29 @@ def test_a_viewer_is_told_when_its_place_is_in_a_stream_that_has_begun_anew_sinc
     assert (viewer.seen, viewer.was_told) == (["a1", "c1", "a2"], True)
 
 
-def test_what_is_sent_again_since_no_answer_came_is_seen_once_at_any_worker() -> None:
-    twice = [("emit", A, 1), ("send in vain", A, 0), ("read", B, 2), ("look", 0, B), ("relay", A, 0)]
-    viewer = viewer_of(B, [*twice, ("go", C, B), ("go", A, B), ("emit", A, 0), ("relay", A, 0)])
+def test_what_was_sent_though_no_answer_came_is_seen_once_at_any_worker() -> None:
+    sent = [("emit", A, 1), ("get no answer", A, 0), ("read", B, 2), ("look", 0, B), ("relay", A, 0)]
+    viewer = viewer_of(B, [*sent, ("go", C, B), ("go", A, B), ("emit", A, 0), ("relay", A, 0)])
     assert (viewer.seen, viewer.was_told) == (["a1", "a2", "a3"], False)
+
+
+def test_a_viewer_is_told_of_what_never_reached_the_server() -> None:
+    viewer = viewer_of(B, [("emit", A, 1), ("send in vain", A, 0), ("relay", A, 0)])
+    assert (viewer.seen, viewer.was_told) == (["a2"], True)
+
+
+def test_what_was_lost_on_the_way_does_not_come_late_at_the_worker_that_has_it() -> None:
+    lost = [("emit", A, 0), ("send in vain", A, 0), ("emit", A, 0), ("relay", A, 0), ("look", 0, B)]
+    viewer = viewer_of(B, [*lost, ("go", A, B), ("emit", A, 0)])
+    assert (viewer.seen, viewer.was_told) == (["a2", "a3"], True)
+
+
+@pytest.mark.parametrize("loss", [[("begin anew", 0, 0)], [("trim", 0, 2), ("trim", 0, 2)]])
+def test_what_a_viewer_saw_before_the_server_lost_it_does_not_come_again_at_another_worker(
+    loss: list[tuple[str, int, int]],
+) -> None:
+    seen = [("emit", B, 0), ("get no answer", B, 0), ("relay to one", A, C), ("look", 0, C), ("go", A, C)]
+    assert viewer_of(C, [*seen, *loss]).seen == ["b1"]
 
 
 @settings(deadline=None)

@@ -3,7 +3,7 @@
 import pytest
 
 from vizpipe_trio._request import RequestError, check_no_body, find_last_event_id, parse_query
-from vizpipe_trio._trail import Sight, Spot, add_seen, parse_seen
+from vizpipe_trio._sight import Sight, Spot, add_seen, parse_seen
 
 
 def test_names_and_values_come_in_order_repeated_ones_and_empty_ones_too() -> None:

@@ -20,9 +20,10 @@ is counted, has a reason, and is told to the viewer that missed something.
 from ._batch import EventFilter, Missed
 from ._entrance import DropMetric
 from ._event import Event, StageInfo
-from ._pipe import Pipe, PipeStatistics, open_pipe
+from ._pipe import Pipe, open_pipe
 from ._record import Recording, Stage, current_recording
 from ._sse import marshal_sse
+from ._statistics import PipeStatistics
 from ._subscription import Subscription
 from ._version import __version__
 

@@ -18,8 +18,8 @@ from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
 from ._pace import Pace
 from ._report import FaultReport
+from ._sight import Seen
 from ._subscription import Parcel, Subscription
-from ._trail import Seen
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the

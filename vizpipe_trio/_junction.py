@@ -15,8 +15,8 @@ import trio
 
 from ._event import Event
 from ._outbox import Outbox
-from ._relay_statistics import RelayStatistics
-from ._trail import Spot
+from ._sight import Spot
+from ._statistics import RelayStatistics
 
 MAX_ARRIVALS = 64
 """Messages that may wait for the pipe, besides the bound on their events."""

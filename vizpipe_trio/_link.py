@@ -21,7 +21,7 @@ from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
 from coredis.tokens import PureToken
 
-from ._trail import Spot
+from ._sight import Spot
 
 ANSWER_SECONDS = 5.0
 """How long the server may take to answer. Then the link is given up, and another one tried."""
@@ -98,19 +98,24 @@ class Link:
             )
         return _messages(entry for entries in (found or {}).values() for entry in entries)
 
-    async def append(self, messages: Sequence[Mapping[str, bytes]]) -> None:
-        """Append messages, all or none; when this returns, the server has them."""
+    async def append(self, message: Mapping[str, bytes]) -> Spot:
+        """Append a message, and return its spot.
+
+        Raises:
+            ResponseError: The server refuses it. After any other error it may have it.
+        """
         with trio.fail_after(ANSWER_SECONDS):
-            if len(messages) == 1:
-                await self._add(self._writer, messages[0])
-                return
-            # Were one of them refused and the next one not, it would count as lost.
+            return _spot(await self._add(self._writer, message))
+
+    async def append_all(self, messages: Iterable[Mapping[str, bytes]]) -> None:
+        """Append messages, all or none; raises as `append` does."""
+        with trio.fail_after(ANSWER_SECONDS):
             async with self._writer.pipeline(transaction=True) as pipeline:
                 for fields in messages:
                     self._add(pipeline, fields)
 
-    def _add(self, client: Any, fields: Mapping[str, bytes]) -> Awaitable[object]:
-        added: Awaitable[object] = client.xadd(
+    def _add(self, client: Any, fields: Mapping[str, bytes]) -> Awaitable[bytes]:
+        added: Awaitable[bytes] = client.xadd(
             self._key,
             fields,
             trim_strategy=PureToken.MAXLEN,
@@ -124,9 +129,14 @@ def _messages(entries: Iterable[StreamEntry]) -> list[Message]:
     messages: list[Message] = []
     for entry in entries:
         # They are bytes: the client is one that decodes nothing.
-        ms, _, n = cast("bytes", entry.identifier).partition(b"-")
-        messages.append((Spot(int(ms), int(n), 0), cast("Mapping[bytes, bytes]", entry.field_values)))
+        spot = _spot(cast("bytes", entry.identifier))
+        messages.append((spot, cast("Mapping[bytes, bytes]", entry.field_values)))
     return messages
+
+
+def _spot(identifier: bytes) -> Spot:
+    ms, _, n = identifier.partition(b"-")
+    return Spot(int(ms), int(n), 0)
 
 
 @asynccontextmanager

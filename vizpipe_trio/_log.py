@@ -8,7 +8,7 @@ that come back are given what the log still keeps.
 Events are numbered from 1 in the order in which they were broadcast. An event's ID is
 ``<run>-<number>``; the run part is drawn anew for each log, so that an ID from before a
 restart is never taken for one of this life. With a relay the ID goes on, so that other
-workers understand it too: see ``_trail.py``.
+workers understand it too: see ``_sight.py``.
 """
 
 import re
@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from ._batch import Batch, Gap, Missed
 from ._event import Event
-from ._trail import Seen, Spot, Trail, add_seen, parse_seen
+from ._sight import Seen, Spot, add_seen, parse_seen
+from ._trail import Trail
 
 TRIM_AT = 256
 """Events that may be held beyond need before they are let go of, all at once."""

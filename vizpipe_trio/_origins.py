@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from ._envelope import Envelope
 from ._junction import Arrival
-from ._trail import MAX_WORKERS, Spot
+from ._sight import Spot
+from ._trail import MAX_WORKERS
 
 
 class Heard(NamedTuple):

@@ -33,11 +33,13 @@ class Outbox:
         sent: Events that were sent.
         lost: Events for which there was no room.
         dropped: Events dropped at the pipe's entrance, before those that come next.
+        under_way: The number of the last event that the server was given, though it may not have
+            confirmed it.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.offered = self.sent = self.lost = self.dropped = 0
+        self.offered = self.sent = self.lost = self.dropped = self.under_way = 0
         self._waiting: deque[tuple[int, int, bytes]] = deque()  # number, dropped before it, JSON
         self._bytes = 0
 
@@ -94,9 +96,21 @@ class Outbox:
             next_number += 1
         return load
 
-    def settle(self, load: Load) -> None:
-        """Take what was sent off the queue."""
-        for _ in load.events:
-            self._waiting.popleft()
-        self._bytes -= sum(map(len, load.events))
-        self.sent += len(load.events)
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether the server was given events of which it is not known that it has them."""
+        return bool(self._waiting) and self._waiting[0][0] <= self.under_way
+
+    def confirm(self, number: int) -> None:
+        """Take what the server has off the queue: what it was given, up to a number."""
+        self.sent += self._let_go(min(number, self.under_way))
+
+    def abandon(self) -> None:
+        """Count as lost what the server was given and does not have."""
+        self.lost += self._let_go(self.under_way)
+
+    def _let_go(self, number: int) -> int:
+        before = len(self._waiting)
+        while self._waiting and self._waiting[0][0] <= number:
+            self._bytes -= len(self._waiting.popleft()[2])
+        return before - len(self._waiting)

@@ -16,7 +16,7 @@ MAX_PARAMETERS = 64
 
 MAX_LAST_EVENT_ID = 512
 """Characters of a last event ID that are kept. Those that this package gives out have under 30; with a
-relay some 50, and as many again for each other worker that they have to tell of: see ``_trail.py``."""
+relay some 50, and as many again for each other worker that they have to tell of: see ``_sight.py``."""
 
 
 class RequestError(Exception):

@@ -11,8 +11,8 @@ from ._batch import Batch, EventFilter, Gap
 from ._client import ClientQueue
 from ._event import Event
 from ._filter import FieldFilter
+from ._sight import Seen
 from ._sse import KEEP_ALIVE, MAX_WRITE
-from ._trail import Seen
 
 Parcel = list[tuple[int, Batch, Gap]]
 """What a client is handed in one go. In order: how many events were broadcast, those of

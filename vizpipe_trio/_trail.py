@@ -1,29 +1,15 @@
 """The trail: which events of a log came from other workers, and what a client saw there.
 
-Workers that share a stream on a server (see ``redis.py``) each have a log of their own, in
-an order of their own, since a worker's own events do not wait for the server. So an ID says
-three things, and any worker can go on from it:
-
-    <run>-<number>.<own>.<epoch>.<ms>-<n>.<offset>
-
-- ``<run>-<number>``: the place in the log of the worker that gave it out, for that worker;
-- ``<own>``: so many of that worker's own events are before it;
-- the rest: of the others, all events are before it that the shared stream has up to there.
-  ``<ms>-<n>`` is the stream's own ID of a message, in hexadecimal digits, and ``<offset>`` so
-  many events in it. The epoch is another one when the stream has begun anew.
-
-That is exact, since each worker's events come in order, and its length does not grow with the
-number of workers. A client that changes to a worker which is behind has seen more than that
-worker's IDs say: until it has caught up they go on, after a ``~``, with what that was.
+From it a log knows which of its events a client that comes from another worker has seen there,
+and whether it may have missed some: what an ID says of that is in ``_sight.py``.
 
 No tasks, no I/O.
 """
 
-import re
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
-NO_EPOCH = b"0"
+from ._sight import NO_EPOCH, START, Seen, Sight, Spot
 
 MAX_WORKERS = 4096
 """Workers that are remembered: those heard of last."""
@@ -31,36 +17,8 @@ MAX_WORKERS = 4096
 FORGET_MS = 600_000
 """After so much of the server's time, what a worker has not sent is taken for lost with it."""
 
-MAX_BEFORE = 3
-"""Workers in an ID at most besides the one that gives it out: those where the client was last."""
-
 PAST_EPOCHS = 16
 """Epochs that are remembered: of an older one nothing more can come."""
-
-
-class Spot(NamedTuple):
-    """A place in the shared stream: a message's ID, and so many of its events."""
-
-    ms: int
-    n: int
-    offset: int
-
-
-START = Spot(0, 0, 0)
-
-
-class Sight(NamedTuple):
-    """What a client saw at one worker, as an ID says it."""
-
-    run: bytes
-    own: int
-    epoch: bytes
-    spot: Spot
-
-
-Seen = tuple[Sight, ...]
-"""What a client saw elsewhere: at the worker where it was last, and before. What is in any of
-them it has seen."""
 
 
 class Segment(NamedTuple):
@@ -82,31 +40,6 @@ class Echo(NamedTuple):
     first: int
     epoch: bytes
     spot: Spot  # up to the first of them
-
-
-_SIGHT = r"([0-9a-f]{8})(?:-[0-9]{1,18})?\.([0-9]{1,18})\.([0-9a-f]{1,16})\.([0-9a-f]{1,16})-([0-9a-f]{1,16})\.([0-9]{1,9})"
-_sight = re.compile(_SIGHT, re.ASCII)
-_id = re.compile(rf"{_SIGHT}(?:~{_SIGHT}){{0,{MAX_BEFORE}}}", re.ASCII)
-
-
-def parse_seen(event_id: str) -> Seen:
-    """Return what a client saw that was given this ID by a worker; nothing if it is no such ID."""
-    if not _id.fullmatch(event_id):
-        return ()
-    return tuple(
-        Sight(run.encode(), int(own), epoch.encode(), Spot(int(ms, 16), int(n, 16), int(offset)))
-        for run, own, epoch, ms, n, offset in _sight.findall(event_id)
-    )
-
-
-def add_seen(frame: bytes, seen: Seen) -> bytes:
-    """Return a frame whose ID says also what a client saw elsewhere that has not come by here."""
-    first, end, rest = frame.partition(b"\n")
-    return b"".join([first, *map(_written, seen[:MAX_BEFORE]), end, rest])
-
-
-def _written(sight: Sight) -> bytes:
-    return b"~%b.%d.%b.%x-%x.%d" % (sight.run, sight.own, sight.epoch, *sight.spot)
 
 
 class Trail:
@@ -246,14 +179,15 @@ class Trail:
         return self._foreign_let_go
 
     def _own_unseen(self, number: int, seen: Seen, replay: bool) -> bool:
-        echo = self._echo_of(number)
+        echo = self._echo_at_or_after(number)
         for sight in seen:
             if sight.run == self.run:
                 unseen = number > sight.own
-            elif echo is None:
-                unseen = not replay or self._is_sure(sight)
+            elif echo is not None and _has_seen(sight, echo, number):
+                unseen = False
             else:
-                unseen = echo.epoch != sight.epoch or _spot_in(echo, number) > sight.spot
+                came_back = echo is not None and echo.first <= number
+                unseen = came_back or not replay or self._is_sure(sight)
             if not unseen:
                 return False
         return True
@@ -270,9 +204,12 @@ class Trail:
         return True
 
     def _echo_of(self, number: int) -> Echo | None:
-        index = bisect_left(self._echoes, number, key=lambda echo: echo.last)
-        found = self._echoes[index] if index < len(self._echoes) else None
+        found = self._echo_at_or_after(number)
         return found if found is not None and found.first <= number else None
+
+    def _echo_at_or_after(self, number: int) -> Echo | None:
+        index = bisect_left(self._echoes, number, key=lambda echo: echo.last)
+        return self._echoes[index] if index < len(self._echoes) else None
 
     def _is_sure(self, sight: Sight) -> bool:
         """Whether own events that did not come back cannot have been seen elsewhere."""
@@ -330,6 +267,14 @@ class Trail:
             self._floor = max(self._floor, _spot_in(echo, self._own_let_go))
         while self._echoes and self._echoes[0].last < self._own_let_go:
             del self._echoes[0]
+
+
+def _has_seen(sight: Sight, echo: Echo, number: int) -> bool:
+    """Whether a client saw this own event elsewhere, or one behind it if it never came back.
+
+    Then it was told there that it missed it, and here it would come out of order.
+    """
+    return echo.epoch == sight.epoch and _spot_in(echo, max(number, echo.first)) <= sight.spot
 
 
 def _spot_in(echo: Echo, number: int) -> Spot:

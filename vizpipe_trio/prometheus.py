@@ -27,7 +27,7 @@ except ImportError as _missing:
 
 from ._client import SHORTEST_LATENCY, SMALLEST_WRITE
 from ._pipe import Pipe
-from ._relay_statistics import RelayStatistics
+from ._statistics import RelayStatistics
 
 __all__ = ["PipeCollector"]
 

@@ -25,18 +25,20 @@ from typing import cast
 import trio
 
 try:
+    from coredis.exceptions import ResponseError
+
     from ._link import Link, check_url, open_link
 except ImportError as _missing:
     raise ImportError("vizpipe_trio.redis needs coredis: pip install 'vizpipe-trio[redis]'") from _missing
 
 from ._envelope import MAX_EVENTS, MAX_PAYLOAD, Envelope, UnknownVersionError, decode_envelope
 from ._junction import Arrival, Epoch
-from ._link import MESSAGES_A_READ, Message
+from ._link import ANSWER_SECONDS, MESSAGES_A_READ, Message
 from ._origins import Origins
 from ._outbox import Load
 from ._pipe import Pipe
-from ._relay_statistics import RelayStatistics
-from ._trail import NO_EPOCH, START
+from ._sight import NO_EPOCH, START
+from ._statistics import RelayStatistics
 
 __all__ = ["RedisRelay", "RelayStatistics"]
 
@@ -58,8 +60,9 @@ SETTLING_SECONDS = 60
 """How long after its start a worker hears for the first time of others that are older."""
 
 MESSAGES_A_WRITE = 4
-"""Messages that are sent before the server has confirmed the first of them, at most: half a MB. On
-a busy machine an answer can take a message's worth of time and more."""
+"""Messages that are sent before the server has confirmed the first of them, at most: half a MB, which
+is lost when the connection breaks with it. On a busy machine an answer can take a message's worth of
+time and more."""
 
 BACKFILL = 64
 """Messages that a worker which starts takes into its history."""
@@ -132,6 +135,8 @@ class RedisRelay:
         # Where the stream is read from, and in which epoch.
         self._read_to = START
         self._epoch = NO_EPOCH
+        self._hello = START  # where in the stream this worker said last that it is there
+        self._is_read = trio.Event()  # set when all is read up to there
         self._told = Load(0, 0, [])  # where others were told that this worker stands
         self._is_asked = False
         self._joined = 0  # when the first message came, by the server's clock in milliseconds
@@ -232,7 +237,7 @@ class RedisRelay:
         """Relay over one link until it fails, or the pipe has ended."""
         async with self._open_link() as link:
             await self._catch_up(link)
-            await self._tell(link, hello=True)
+            await self._say_hello(link)
             self._connections += 1
             if self._connections > 1 or self._fault != NOT_STARTED:
                 self._say(logging.INFO, "the relay is connected")
@@ -275,6 +280,8 @@ class RedisRelay:
     def _hear(self, message: Message, *, past: bool = False) -> None:
         """Hand a message to the pipe; no checkpoint between what is noted and what is done."""
         self._read_to = message[0]
+        if self._read_to >= self._hello:
+            self._is_read.set()
         self._junction.push(self._arrival(message, past=past))
 
     def _arrival(self, message: Message, *, past: bool) -> Arrival:
@@ -293,6 +300,7 @@ class RedisRelay:
             if envelope.first + count - 1 > self._junction.outbox.offered or not envelope.first:
                 self._malformed += 1  # not sent by us
                 return nothing
+            self._junction.outbox.confirm(envelope.first + count - 1)
             return Arrival(spot, spot._replace(offset=count), first=envelope.first, echoed=count)
         if envelope.hello and not past:
             self._is_asked = True
@@ -304,6 +312,8 @@ class RedisRelay:
     async def _send(self, link: Link) -> None:
         """Send what the pipe broadcasts until it has ended, and all is sent."""
         outbox = self._junction.outbox
+        if outbox.is_unconfirmed:
+            await self._settle()
         while True:
             bell = self._junction.bell()
             if outbox.queued or self._is_asked or self._told != outbox.stand:
@@ -317,20 +327,46 @@ class RedisRelay:
                 with trio.move_on_after(self._flush_interval):
                     await self._junction.ended.wait()
 
-    async def _tell(self, link: Link, *, hello: bool = False) -> None:
+    async def _settle(self) -> None:
+        """Find out what became of events that an earlier link failed to confirm.
+
+        What the server has comes back. To send the rest again would be wrong where a server has lost
+        what some worker has read already: a viewer that changes workers would see it twice.
+        """
+        with trio.fail_after(ANSWER_SECONDS):
+            await self._is_read.wait()
+        self._junction.outbox.abandon()
+
+    async def _say_hello(self, link: Link) -> None:
+        self._is_asked = False
+        self._is_read = trio.Event()
+        stand = self._junction.outbox.stand
+        self._hello = await link.append(self._written(stand, hello=True))
+        self._told = stand
+
+    async def _tell(self, link: Link) -> None:
         """Send what waits, as much as fits some messages, or only where this worker stands."""
         outbox = self._junction.outbox
-        loads = [outbox.stand] if hello else self._next_loads()
-        self._is_asked = False
-        envelopes = [
-            Envelope(self._run, first, dropped, len(events), hello=hello, data=events)
-            for first, dropped, events in loads
-        ]
-        await link.append([envelope.encode() for envelope in envelopes])
-        for load in loads:
-            outbox.settle(load)
+        loads = self._next_loads()
+        messages = [self._written(load) for load in loads]
         first, dropped, events = loads[-1]
-        self._told = Load(first + len(events), dropped, [])
+        end = first + len(events)
+        self._is_asked = False
+        outbox.under_way = end - 1
+        try:
+            if len(messages) == 1:
+                await link.append(messages[0])
+            else:
+                await link.append_all(messages)
+        except ResponseError:
+            outbox.under_way = 0  # it has none of them, so they can be sent later
+            raise
+        outbox.confirm(end - 1)
+        self._told = Load(end, dropped, [])
+
+    def _written(self, load: Load, *, hello: bool = False) -> dict[str, bytes]:
+        first, dropped, events = load
+        return Envelope(self._run, first, dropped, len(events), hello=hello, data=events).encode()
 
     def _next_loads(self) -> list[Load]:
         outbox = self._junction.outbox
