@@ -136,14 +136,22 @@ async def test_what_waits_for_a_run_has_no_latency_before_it(autojump_clock: Moc
     assert pipe.statistics().latency_seconds == pytest.approx(3)
 
 
-def test_two_pipes_are_told_apart_by_labels_and_the_same_one_is_not_counted_twice() -> None:
-    search, memory = Pipe(), Pipe()
-    registry = CollectorRegistry()
-    registry.register(PipeCollector(search, {"pipe": "search"}))
-    registry.register(PipeCollector(memory, {"pipe": "memory"}))
-    memory.emit(Event())
-    assert registry.get_sample_value("vizpipe_events_emitted_total", {"pipe": "search"}) == 0
-    assert registry.get_sample_value("vizpipe_events_emitted_total", {"pipe": "memory"}) == 1
+def test_two_pipes_are_told_apart_by_a_label_and_the_same_one_is_not_counted_twice() -> None:
+    search, memory = Pipe(capacity=1), Pipe()
+    RedisRelay(memory, "redis://localhost")
+    collector = PipeCollector({"search": search, "memory": memory})
+    for _ in range(3):
+        search.emit(Event())
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in scraped(collector)
+        for sample in family.samples
+    }
+    assert values["vizpipe_events_emitted_total", "search"] == 3
+    assert values["vizpipe_events_emitted_total", "memory"] == 0
+    assert values["vizpipe_events_dropped_total", "search", "overload"] == 2
+    assert values["vizpipe_relay_connected", "memory"] == 0
+    assert ("vizpipe_relay_connected", "search") not in values
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         registry_of(PipeCollector(search), PipeCollector(search))
 
@@ -178,22 +186,26 @@ async def test_what_is_lost_between_workers_is_told_by_direction(monkeypatch: py
         assert registry.get_sample_value("vizpipe_relay_connected") == 0
 
 
-def scraped() -> list[Metric]:
-    """Return the account of a pipe with a relay as a strict parser reads it."""
-    pipe = Pipe()
-    RedisRelay(pipe, "redis://localhost")
+def scraped(collector: PipeCollector) -> list[Metric]:
+    """Return what is collected as a strict parser reads it."""
     write: Callable[[CollectorRegistry], bytes] = vars(exposition)["generate_latest"]  # it has no types
     read: Callable[[str], Iterable[Metric]] = vars(parser)["text_string_to_metric_families"]
-    return list(read(write(registry_of(PipeCollector(pipe))).decode()))
+    return list(read(write(registry_of(collector)).decode()))
+
+
+def scraped_with_relay() -> list[Metric]:
+    pipe = Pipe()
+    RedisRelay(pipe, "redis://localhost")
+    return scraped(PipeCollector(pipe))
 
 
 def families() -> dict[str, set[str]]:
     """Return the names of all samples by family."""
-    return {family.name: {sample.name for sample in family.samples} for family in scraped()}
+    return {family.name: {sample.name for sample in family.samples} for family in scraped_with_relay()}
 
 
 def test_the_names_keep_to_prometheus_conventions() -> None:
-    for family in scraped():
+    for family in scraped_with_relay():
         assert re.fullmatch(r"vizpipe_[a-z]+(_[a-z]+)*", family.name)
         assert family.documentation
         if family.type == "counter":

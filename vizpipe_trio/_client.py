@@ -27,13 +27,14 @@ _REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "history", "latencies", "missed", "overload", "writes")
+    __slots__ = ("delivered", "filtered", "history", "latencies", "missed", "overload", "unrelayed", "writes")
 
     def __init__(self) -> None:
         self.delivered: int = 0
         self.missed: int = 0
         self.filtered: int = 0
         self.overload: int = 0
+        self.unrelayed: int = 0
         self.history: int = 0
         self.writes: Histogram = Histogram(SMALLEST_WRITE, 12)
         self.latencies: Histogram = Histogram(SHORTEST_LATENCY, 14)
@@ -101,6 +102,7 @@ class ClientQueue:
         if gap != NO_GAP:
             self._gap = Gap(_sum(self._gap.dropped, gap.dropped), _sum(self._gap.unrelayed, gap.unrelayed))
             self.totals.overload += gap.dropped or 0
+            self.totals.unrelayed += gap.unrelayed or 0
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""

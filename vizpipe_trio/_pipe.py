@@ -228,6 +228,7 @@ class Pipe:
             refused=refused,
             missed_overload=self._totals.overload,
             missed_history=self._totals.history,
+            missed_relay=self._totals.unrelayed,
             written_bytes=self._totals.writes.total,
             write_sizes=tuple(self._totals.writes.counts),
             latency_seconds=self._totals.latencies.total,

@@ -72,6 +72,8 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         missed_overload: Events dropped while a client was there, summed over all clients.
         missed_history: Events that the history no longer held for clients that came back, summed over
             all, as far as it is known.
+        missed_relay: Events of other workers that were lost on the way to here while a client was there,
+            summed over all clients, as far as it is known.
         written_bytes: The bytes that clients took as writes of an event stream, comments and what was
             replayed left out.
         write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
@@ -99,6 +101,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     missed_overload: int
     missed_history: int
+    missed_relay: int
     written_bytes: float
     write_sizes: tuple[int, ...]
     latency_seconds: float
