@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import promql_parser
 import pytest
 import trio
 from prometheus_client import CollectorRegistry, Metric
@@ -20,7 +21,9 @@ from vizpipe_trio.prometheus import PipeCollector
 from vizpipe_trio.redis import RedisRelay
 from vizpipe_trio.testing import make_event, wait_for_events
 
-DASHBOARD = Path(__file__).parent.parent / "docs" / "grafana.json"
+DOCS = Path(__file__).parent.parent / "docs"
+DASHBOARD = DOCS / "grafana.json"
+METRICS = DOCS / "metrics.md"
 
 
 def registry_of(*collectors: PipeCollector) -> CollectorRegistry:
@@ -230,7 +233,24 @@ def test_the_grafana_dashboard_asks_for_what_there_is_and_for_all_of_it() -> Non
     assert asked <= set().union(*there_is.values())
     assert all(asked & samples for samples in there_is.values())
     for query in queries:
+        if query != "prometheus" and not query.startswith("label_values("):  # those are Grafana's own
+            promql_parser.parse(query.replace("$__rate_interval", "1m"))
         assert query.count("rate(") == len(re.findall(r"_(?:total|bucket|sum|count)\{", query)), query
+
+
+def test_the_alerts_that_are_advised_are_prometheus_language_and_ask_for_what_there_is() -> None:
+    alerts = re.findall(r"^\|[^|]+\| `(.+?)` \|", METRICS.read_text(), re.MULTILINE)
+    there_is = {
+        (sample.name, sample.labels.get("reason", ""))
+        for family in scraped_with_relay()
+        for sample in family.samples
+    }
+    asked = {re.findall(r'(vizpipe_\w+)(?:{reason="(\w+)"})?', alert)[0] for alert in alerts}
+    assert len(alerts) == len(asked) == 6
+    assert {name for name, reason in asked if not reason} <= {name for name, _ in there_is}
+    assert {(name, reason) for name, reason in asked if reason} <= there_is
+    for alert in alerts:
+        promql_parser.parse(alert)
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap_and_have_names() -> None:
