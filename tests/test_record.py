@@ -121,6 +121,38 @@ def test_a_nested_pipelines_time_is_its_own_and_not_its_stages(pipe: Ledge, cloc
     assert event.total_ms == pytest.approx(15)
 
 
+def test_a_stage_within_one_that_never_ran_is_shown_alone_and_replaces_no_exception(
+    pipe: Ledge, clock: Tick
+) -> None:
+    def answer(request: Recording) -> None:
+        with request:
+            outer = request.stage("retrieve")
+            for _ in range(300):
+                with outer.stage("text"):
+                    clock(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        answer(pipe.record())
+    assert rounded(pipe.events[0]) == [(1, "retrieve/text", 300.0, False)]
+
+
+def test_a_stage_is_charged_for_what_ran_within_it_and_not_beside_it(pipe: Ledge, clock: Tick) -> None:
+    with pipe.record() as request:
+        outer = request.stage("retrieve")
+        with outer.stage("before"):
+            clock(4)
+        with outer:
+            clock(2)
+            with outer.stage("within"):
+                clock(1)
+        with outer.stage("after"):
+            clock(8)
+    assert [(name, ms) for _, name, ms, _ in rounded(pipe.events[0])] == [
+        ("retrieve/before", 4.0), ("retrieve", 2.0), ("retrieve/within", 1.0), ("retrieve/after", 8.0),
+    ]  # fmt: skip
+
+
 def test_a_request_within_a_request_is_an_event_of_its_own(pipe: Ledge) -> None:
     with pipe.record(request_id="outer") as outer:
         with pipe.record(request_id="inner") as inner:

@@ -30,18 +30,19 @@ R = TypeVar("R")
 class Stage:
     """One stage of a request while it runs: a ``with`` block whose time is added up.
 
-    Made by `Recording.stage`, for one block. Time that is spent in stages made by its own `stage`
-    is theirs and not its own, so that sequential stages never add up to more than their request.
+    Made by `Recording.stage`, for one block. Time that is spent within it in stages made by its own
+    `stage` is theirs and not its own, so that sequential stages never add up to more than their request.
 
     Attributes:
         name: The stage's name; of one within another, ``"outer/inner"``.
     """
 
-    __slots__ = ("_began", "_hit", "_outer", "_recording", "name")
+    __slots__ = ("_began", "_hit", "_is_running", "_outer", "_recording", "name")
 
-    def __init__(self, recording: "Recording", name: str, outer: str | None = None) -> None:
+    def __init__(self, recording: "Recording", name: str, outer: "Stage | None" = None) -> None:
         self.name: str = name
         self._hit = False
+        self._is_running = False
         self._recording = recording
         self._outer = outer
 
@@ -60,12 +61,13 @@ class Stage:
 
     def stage(self, name: str) -> "Stage":
         """Return a stage within this one, as `Recording.stage` does: for nested pipelines."""
-        return Stage(self._recording, f"{self.name}/{name}", self.name)
+        return Stage(self._recording, f"{self.name}/{name}", self)
 
     def __enter__(self) -> Self:
         times = self._recording._times
         if self.name not in times:
             times.setdefault(self.name, 0.0)
+        self._is_running = True
         self._began = perf_counter()
         return self
 
@@ -76,10 +78,11 @@ class Stage:
         traceback: TracebackType | None,
     ) -> None:
         passed = perf_counter() - self._began
+        self._is_running = False
         laps = self._recording._laps
         laps.append((self.name, passed))
-        if self._outer is not None:
-            laps.append((self._outer, -passed))
+        if self._outer is not None and self._outer._is_running:
+            laps.append((self._outer.name, -passed))
         if len(laps) > MOST_LAPS:
             self._recording._sum_up()
 
@@ -205,7 +208,7 @@ class Recording:
             times, laps, hits = self._times, self._laps, self._hits
             while laps:
                 name, seconds = laps.popleft()
-                times[name] += seconds
+                times[name] = times.get(name, 0.0) + seconds  # the host may have renamed it meanwhile
             # Less than nothing, if its parts ran at the same time.
             return [
                 StageInfo(place, name, seconds * 1000 if seconds > 0 else 0.0, name in hits)
