@@ -1,7 +1,8 @@
 """Recording a request: from its beginning to its end, with its stages, into one event."""
 
+import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 
 import pytest
 import trio
@@ -159,6 +160,58 @@ def test_a_request_within_a_request_is_an_event_of_its_own(pipe: Ledge) -> None:
             assert current_recording() is inner
         assert current_recording() is outer
     assert [event.request_id for event in pipe.events] == ["inner", "outer"]
+
+
+async def test_a_recording_that_ended_elsewhere_is_not_the_current_one(pipe: Ledge) -> None:
+    async def rows() -> AsyncGenerator[int]:
+        with pipe.record(request_id="rows"):
+            yield 1
+            yield 2
+
+    with pipe.record(request_id="request") as request:
+        generator = rows()
+        await anext(generator)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(generator.aclose)
+        assert current_recording() is request
+        with current_recording().stage("after"):
+            pass
+        with pipe.record(request_id="inner"):
+            pass
+        assert current_recording() is request
+    assert [event.request_id for event in pipe.events] == ["rows", "inner", "request"]
+    assert [stage.name for stage in stages_of(pipe.events[2])] == ["after"]
+
+
+async def test_who_stops_reading_a_generator_makes_no_error(pipe: Ledge) -> None:
+    async def rows() -> AsyncGenerator[int]:
+        with pipe.record(labels=["eu"]):
+            yield 1
+
+    generator = rows()
+    await anext(generator)
+    await generator.aclose()
+    assert [event.labels for event in pipe.events] == [["eu"]]
+
+
+def test_recordings_that_overlap_for_ever_do_not_hold_each_other(pipe: Ledge) -> None:
+    def rows() -> Generator[None]:
+        with pipe.record():
+            yield
+
+    def living() -> int:
+        gc.collect()
+        return sum(type(thing) is Recording for thing in gc.get_objects())
+
+    before = living()
+    one = rows()
+    next(one)
+    for _ in range(100):
+        other = rows()
+        next(other)
+        one.close()
+        one = other
+    assert living() - before < 5
 
 
 def test_a_write_has_no_stages_unless_it_was_given_some(pipe: Ledge) -> None:
@@ -329,7 +382,7 @@ def test_the_decorator_refuses_generators(pipe: Ledge) -> None:
     def rows() -> Iterator[int]:
         yield 1
 
-    with pytest.raises(TypeError, match="inside it"):
+    with pytest.raises(TypeError, match="whoever iterates"):
         pipe.record()(rows)
 
 

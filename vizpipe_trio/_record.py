@@ -96,7 +96,10 @@ class Recording:
 
     An exception leaves ``status`` as it is: that is policy's word, and an error is none of its
     decisions. It adds two labels instead, ``"error"`` and the exception's type. A cancelled request
-    gets the label ``"cancelled"``.
+    gets the label ``"cancelled"``. GeneratorExit is no error.
+
+    Have no ``yield`` in the block: between two steps of a generator it would be the current recording
+    of whoever iterates. Record there, round the loop.
 
     As a decorator, ``@pipe.record(...)``, it records each call of a function, sync or async, with
     the same beginnings; within, `current_recording` is the call's own.
@@ -170,7 +173,7 @@ class Recording:
         if self._entered:
             raise RuntimeError("a recording is for one request: call record() for each")
         self._entered = True
-        self._previous = _current.get()
+        self._previous = _latest_that_lasts(_current.get())
         _current.set(self)
         self._timestamp = datetime.now(UTC)
         self._began = perf_counter()
@@ -183,10 +186,10 @@ class Recording:
         traceback: TracebackType | None,
     ) -> None:
         total_ms = (perf_counter() - self._began) * 1000
-        # Not by a token, which is good in one context only: a fixture may be left in another.
+        # Kept, for contexts where this one stays current: a fixture or a generator may be left in another.
+        self._previous = _latest_that_lasts(self._previous)
         if _current.get() is self:
             _current.set(self._previous)
-        self._previous = None
         stages = self._sum_up()
         self._event = Event(
             self._timestamp,
@@ -222,7 +225,10 @@ class Recording:
             TypeError: It is a generator function, whose calls end before its work begins.
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError("record a generator's work inside it: with pipe.record(...)")
+            raise TypeError(
+                "a generator function's call ends before its work begins: "
+                "record in whoever iterates, with pipe.record(...) round the loop"
+            )
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
@@ -255,14 +261,21 @@ class Recording:
 _current: ContextVar[Recording | None] = ContextVar("vizpipe_trio.current_recording", default=None)
 
 
+def _latest_that_lasts(recording: Recording | None) -> Recording | None:
+    """Return a recording or, if it has ended, the latest before it that has not."""
+    while recording is not None and recording._event is not None:
+        recording = recording._previous
+    return recording
+
+
 def current_recording() -> Recording:
     """Return the recording of the request that is being answered; no checkpoint.
 
     For code far below the place where the request comes in. Tasks started within a request and
     threads entered by ``trio.to_thread.run_sync`` have the same. Where there is none, as in a
-    test of that code alone, it is one that goes nowhere.
+    test of that code alone, or none that has not ended, it is one that goes nowhere.
     """
-    recording = _current.get()
+    recording = _latest_that_lasts(_current.get())
     if recording is None:
         return Recording(_nowhere, "QUERY", "", "", "", "user", (), ())
     return recording
@@ -273,6 +286,8 @@ def _nowhere(event: Event) -> None:
 
 
 def _with_outcome(labels: Sequence[str], error: BaseException) -> Sequence[str]:
+    if isinstance(error, GeneratorExit):
+        return labels  # somebody had enough of a generator, which is no error
     outcome = ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
     try:
         return [*labels, *outcome]
