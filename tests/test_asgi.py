@@ -118,6 +118,25 @@ async def test_an_exception_of_the_app_passes_through_and_is_told(
     assert event.labels == ["GET", "error", "KeyError"]
 
 
+async def test_labels_that_are_no_sequence_do_not_change_the_answer() -> None:
+    async def app(scope: Any, receive: object, send: Any) -> None:
+        current_recording().labels = None  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+    pipe = Pipe()
+    sent = await ask_raw(RecordRequests(app, pipe))
+    assert [message.get("status") for message in sent] == [200, None]
+    pipe.stop()
+    await pipe.run()
+    assert pipe.statistics().invalid == 1
+
+
+def test_one_string_is_no_sequence_of_paths() -> None:
+    with pytest.raises(TypeError, match="skip must be a sequence of beginnings of paths, not '/health'"):
+        RecordRequests(None, Pipe(), skip="/health")
+
+
 async def test_a_response_that_is_not_sent_to_its_end_is_told(
     viz_pipe: Pipe, viz_events: Subscription
 ) -> None:

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -252,10 +253,21 @@ async def test_a_cancelled_request_is_no_error(pipe: Ledge, autojump_clock: Mock
     assert [event.labels for event in pipe.events] == [["cancelled"]]
 
 
-def test_labels_that_are_none_do_not_take_the_place_of_the_hosts_exception(pipe: Ledge) -> None:
-    with pytest.raises(ZeroDivisionError), pipe.record(labels=None):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize("labels", [None, 5, "eu"])
+def test_what_is_no_sequence_of_labels_stays_as_it_is_and_replaces_no_exception(
+    pipe: Ledge, labels: Any
+) -> None:
+    with pytest.raises(ZeroDivisionError), pipe.record(labels=labels):
         raise ZeroDivisionError
-    assert len(pipe.events) == 1
+    [event] = pipe.events
+    assert event.labels == labels
+    with pytest.raises(ValueError, match="cannot be encoded"):
+        marshal_sse(event)
+
+
+def test_one_string_is_no_sequence_of_stages(pipe: Ledge) -> None:
+    with pytest.raises(TypeError, match="stages must be a sequence of names, not 'cache'"):
+        pipe.record(stages="cache")
 
 
 def test_a_full_pipe_drops_the_event_and_the_request_goes_on() -> None:
@@ -376,6 +388,18 @@ def test_the_decorator_records_each_call_of_a_sync_function_and_keeps_its_name(p
     assert (rebuild(1), rebuild(size=2)) == (2, 3)
     assert (rebuild.__name__, rebuild.__doc__) == ("rebuild", "Build it anew.")
     assert [(event.op, event.subject) for event in pipe.events] == [("WRITE", "index")] * 2
+
+
+def test_calls_of_a_recorded_function_do_not_share_their_labels(pipe: Ledge) -> None:
+    @pipe.record(labels=["eu"])
+    def count(number: int) -> None:
+        labels = current_recording().labels
+        assert isinstance(labels, list)
+        labels.append(str(number))
+
+    for number in range(3):
+        count(number)
+    assert [event.labels for event in pipe.events] == [["eu", "0"], ["eu", "1"], ["eu", "2"]]
 
 
 def test_the_decorator_refuses_generators(pipe: Ledge) -> None:

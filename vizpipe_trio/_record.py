@@ -131,6 +131,8 @@ class Recording:
         labels: Sequence[str],
         stages: Sequence[str],
     ) -> None:
+        if isinstance(stages, str):
+            raise TypeError(f"stages must be a sequence of names, not {stages!r}")
         self.request_id: str = request_id
         self.source: str = source
         self.op: Literal["WRITE", "QUERY"] = op
@@ -199,7 +201,7 @@ class Recording:
             self.subject,
             self.actor_type,
             self.status,
-            self.labels if exc_value is None else _with_outcome(self.labels, exc_value),
+            with_labels(self.labels, *_outcome(exc_value)),
             self.result_count,
             total_ms,
             stages if stages or self.op == "QUERY" else None,
@@ -253,7 +255,7 @@ class Recording:
             self.source,
             self.subject,
             self.actor_type,
-            self.labels,
+            with_labels(self.labels),  # each call's own
             self._names,
         )
 
@@ -285,14 +287,21 @@ def _nowhere(event: Event) -> None:
     pass
 
 
-def _with_outcome(labels: Sequence[str], error: BaseException) -> Sequence[str]:
-    if isinstance(error, GeneratorExit):
-        return labels  # somebody had enough of a generator, which is no error
-    outcome = ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
+def with_labels(labels: Sequence[str], *more: str) -> Sequence[str]:
+    """Return a list of labels and more. What is no sequence of them stays as it is, for the pipe to refuse."""
+    if isinstance(labels, str):
+        return labels
     try:
-        return [*labels, *outcome]
-    except TypeError:
-        return labels  # they are no sequence: the pipe counts the event as invalid
+        return [*labels, *more]
+    except Exception:  # this is in the middle of the host's own code
+        return labels
+
+
+def _outcome(error: BaseException | None) -> list[str]:
+    # Somebody who has had enough of a generator makes no error.
+    if error is None or isinstance(error, GeneratorExit):
+        return []
+    return ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import trio
 
 from ._pipe import Pipe
-from ._record import Recording
+from ._record import Recording, with_labels
 from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["EventStream", "EventStreamResponse", "RecordRequests"]
@@ -46,11 +46,16 @@ class RecordRequests:
         source: What the events say of where they come from.
         skip: Beginnings of paths that are not recorded: by default the dashboard and its streams,
             which would be a picture of who looks at it.
+
+    Raises:
+        TypeError: ``skip`` is one string.
     """
 
     def __init__(
         self, app: Any, pipe: Pipe, *, source: str = "", skip: Sequence[str] = ("/api/viz/", "/viz/")
     ) -> None:
+        if isinstance(skip, str):
+            raise TypeError(f"skip must be a sequence of beginnings of paths, not {skip!r}")
         self._app = app
         self._pipe = pipe
         self._source = source
@@ -73,7 +78,7 @@ class RecordRequests:
             response = _Response(request, send)
             await self._app(scope, receive, response.send)
             if not response.is_complete:
-                request.labels = [*request.labels, "cancelled"]
+                request.labels = with_labels(request.labels, "cancelled")
 
 
 class _Response:
@@ -91,7 +96,7 @@ class _Response:
             if status in REFUSALS:
                 request.status = "DENIED"
             outcome = [str(status), "error"] if status >= FIRST_ERROR else [str(status)]
-            request.labels = [*request.labels, *outcome]
+            request.labels = with_labels(request.labels, *outcome)
         # Before it is sent: Quart-Trio is cancelled as soon as its last message is out.
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.is_complete = True
