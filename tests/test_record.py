@@ -2,7 +2,9 @@
 
 import gc
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -402,12 +404,45 @@ def test_calls_of_a_recorded_function_do_not_share_their_labels(pipe: Ledge) -> 
     assert [event.labels for event in pipe.events] == [["eu", "0"], ["eu", "1"], ["eu", "2"]]
 
 
-def test_the_decorator_refuses_generators(pipe: Ledge) -> None:
-    def rows() -> Iterator[int]:
-        yield 1
+async def rows() -> AsyncGenerator[int]:
+    yield 1
 
-    with pytest.raises(TypeError, match="whoever iterates"):
-        pipe.record()(rows)
+
+def numbers() -> Generator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [rows, numbers, asynccontextmanager(rows), contextmanager(numbers)])
+def test_the_decorator_refuses_what_only_begins_when_its_result_is_used(
+    pipe: Ledge, function: Callable[[], object]
+) -> None:
+    with pytest.raises(TypeError, match="round the loop or block that uses it"):
+        pipe.record()(function)
+
+
+def test_the_decorator_refuses_a_plain_wrapper_of_an_async_function(pipe: Ledge) -> None:
+    async def search() -> None:
+        await trio.lowlevel.checkpoint()
+
+    @wraps(search)
+    def retried() -> Awaitable[None]:
+        return search()
+
+    with pytest.raises(TypeError, match="decorate the async function itself"):
+        pipe.record()(retried)
+
+
+def test_a_plain_wrapper_that_says_nothing_of_an_async_function_is_found_out_when_called(pipe: Ledge) -> None:
+    async def search() -> None:
+        await trio.lowlevel.checkpoint()
+
+    @pipe.record()
+    def hidden() -> Awaitable[None]:
+        return search()
+
+    with pytest.raises(TypeError, match="decorate the async function itself"):
+        hidden()
+    assert [event.labels for event in pipe.events] == [["error", "TypeError"]]
 
 
 def test_code_that_times_its_stages_also_runs_without_a_request(pipe: Ledge) -> None:

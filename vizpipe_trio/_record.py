@@ -7,7 +7,7 @@ nothing raises what the host has not raised itself.
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import wraps
@@ -22,6 +22,11 @@ from ._event import Event, StageInfo
 
 MOST_LAPS = 256
 """Ends of stages that are kept before they are summed up: a request may be one long loop."""
+
+_PLAIN_WRAPPER = (
+    "{!r} returns a coroutine, which only begins when it is awaited: "
+    "decorate the async function itself, below its wrapper, or have the wrapper be async"
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -223,14 +228,14 @@ class Recording:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return the function, recorded each time that it is called.
 
+        What would record calls that end before their work begins is refused, as far as can be seen
+        here, since the host's own calls are no time to raise. Only a wrapper that says nothing of the
+        async function in it (see `functools.wraps`) is found out when it is called.
+
         Raises:
-            TypeError: It is a generator function, whose calls end before its work begins.
+            TypeError: It is a generator function, or makes a context manager from one; or it is a
+                plain wrapper of an async function.
         """
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                "a generator function's call ends before its work begins: "
-                "record in whoever iterates, with pipe.record(...) round the loop"
-            )
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
@@ -240,10 +245,23 @@ class Recording:
 
             return cast("Callable[P, R]", recorded_task)
 
+        innermost = inspect.unwrap(function)
+        if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
+            raise TypeError(
+                f"{function!r} only begins when its result is used: "
+                "have `with pipe.record(...)` round the loop or block that uses it"
+            )
+        if inspect.iscoroutinefunction(innermost):
+            raise TypeError(_PLAIN_WRAPPER.format(function))
+
         @wraps(function)
         def recorded(*args: P.args, **kwargs: P.kwargs) -> R:
             with self._again():
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                if isinstance(result, Coroutine):
+                    result.close()
+                    raise TypeError(_PLAIN_WRAPPER.format(function))
+                return result
 
         return recorded
 
