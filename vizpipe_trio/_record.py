@@ -230,7 +230,7 @@ class Recording:
 
         What would record calls that end before their work begins is refused, as far as can be seen
         here, since the host's own calls are no time to raise. Only a wrapper that says nothing of the
-        async function in it (see `functools.wraps`) is found out when it is called.
+        async function in it (as by ``functools.wraps``) is found out when it is called.
 
         Raises:
             TypeError: It is a generator function, or makes a context manager from one; or it is a
