@@ -229,8 +229,8 @@ class Recording:
         """Return the function, recorded each time that it is called.
 
         What would record calls that end before their work begins is refused, as far as can be seen
-        here, since the host's own calls are no time to raise. Only a wrapper that says nothing of the
-        async function in it (as by ``functools.wraps``) is found out when it is called.
+        here, since the host's own calls are no time to raise. Only a wrapper that does not name the
+        async function in it, as ``functools.wraps`` would, is found out when it is called.
 
         Raises:
             TypeError: It is a generator function, or makes a context manager from one; or it is a
