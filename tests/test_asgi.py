@@ -10,11 +10,12 @@ from quart_trio import QuartTrio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
-from support import EVENTS, connect, make_app, sequence, serve, tasks_living, until, watch
+from support import EVENTS, connect, sequence, serve, tasks_living, until, watch
 
 from vizpipe_trio import Event, Pipe, Subscription, current_recording
 from vizpipe_trio.asgi import EventStream, EventStreamResponse, RecordRequests
 from vizpipe_trio.client import open_events
+from vizpipe_trio.quart import viz_blueprint
 from vizpipe_trio.testing import check_stream, make_event, stalled_client, wait_for_events
 
 # Recording.
@@ -80,13 +81,29 @@ async def test_what_became_of_a_request_is_its_status_and_labels(
     assert (event.status, event.labels) == (status, labels)
 
 
-async def test_who_looks_at_the_picture_is_not_in_it(viz_pipe: Pipe, viz_events: Subscription) -> None:
-    app = make_app(viz_pipe)
+@pytest.mark.parametrize("prefix", ["", "/ops/inner"])
+async def test_who_looks_at_the_picture_is_not_in_it(
+    viz_pipe: Pipe, viz_events: Subscription, prefix: str
+) -> None:
+    app = QuartTrio("tests")
+    app.register_blueprint(viz_blueprint(viz_pipe, token="sesame", url_prefix=prefix))
     app.asgi_app = RecordRequests(app.asgi_app, viz_pipe)  # type: ignore[method-assign]
-    for path in ("/viz/", "/api/viz/stats", "/else"):
+    paths = [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("vizpipe.")]
+    assert {f"{prefix}/api/viz/events", f"{prefix}/viz/", f"{prefix}/viz/worker.js"} < set(paths)
+    for path in [*paths, f"{prefix}/viz/else", f"{prefix}/viz"]:
+        await app.test_client().get(path)
+    one, other = await wait_for_events(viz_events, 2)
+    assert (one.subject, other.subject) == (f"{prefix}/viz/else", f"{prefix}/viz")
+    assert viz_pipe.statistics().emitted == 2
+
+
+async def test_paths_may_be_left_out_by_their_beginnings(viz_pipe: Pipe, viz_events: Subscription) -> None:
+    app = recorded_app(viz_pipe)
+    app.asgi_app = RecordRequests(app.asgi_app._app, viz_pipe, skip=["/notes/", "/broken"])  # type: ignore[method-assign,attr-defined]
+    for path in ("/notes/a", "/viz/", "/forbidden"):
         await app.test_client().get(path)
     [event] = await wait_for_events(viz_events)
-    assert event.subject == "/else"
+    assert event.subject == "/forbidden"
     assert viz_pipe.statistics().emitted == 1
 
 
@@ -116,6 +133,25 @@ async def test_an_exception_of_the_app_passes_through_and_is_told(
         await ask_raw(RecordRequests(app, viz_pipe))
     [event] = await wait_for_events(viz_events)
     assert event.labels == ["GET", "error", "KeyError"]
+
+
+async def test_labels_that_are_no_sequence_do_not_change_the_answer() -> None:
+    async def app(scope: Any, receive: object, send: Any) -> None:
+        current_recording().labels = None  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+    pipe = Pipe()
+    sent = await ask_raw(RecordRequests(app, pipe))
+    assert [message.get("status") for message in sent] == [200, None]
+    pipe.stop()
+    await pipe.run()
+    assert pipe.statistics().invalid == 1
+
+
+def test_one_string_is_no_sequence_of_paths() -> None:
+    with pytest.raises(TypeError, match="skip must be a sequence of beginnings of paths, not '/health'"):
+        RecordRequests(None, Pipe(), skip="/health")
 
 
 async def test_a_response_that_is_not_sent_to_its_end_is_told(

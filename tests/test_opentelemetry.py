@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -16,6 +16,8 @@ from opentelemetry.trace import (
     Tracer,
     set_span_in_context,
 )
+from support import until
+from trio.testing import wait_all_tasks_blocked
 
 import vizpipe_trio.opentelemetry
 from vizpipe_trio import Event, Pipe, StageInfo, Subscription
@@ -162,20 +164,53 @@ async def test_spans_of_threads_are_stages_too(tracer: Tracer, viz_events: Subsc
 async def test_spans_that_are_not_selected_or_not_sampled_are_no_events(
     viz_pipe: Pipe, viz_events: Subscription
 ) -> None:
-    def select(span: object) -> bool:
-        name: str = getattr(span, "name", "")
-        if name == "broken":
-            raise RuntimeError
-        return name == "request"
-
     for sampler in (None, ALWAYS_OFF):
         provider = TracerProvider(sampler, shutdown_on_exit=False)
-        provider.add_span_processor(PipeSpanProcessor(viz_pipe, select))
-        for name in ("job", "broken", "request"):
+        processor = PipeSpanProcessor(viz_pipe, lambda span: span.name == "request")
+        provider.add_span_processor(processor)
+        for name in ("job", "request"):
             provider.get_tracer("tests").start_span(name).end()
+        assert processor.forgotten == 0
     [event] = await wait_for_events(viz_events)
     assert event.subject == "request"
     assert viz_pipe.statistics().emitted == 1
+
+
+async def test_a_select_that_raises_is_counted_and_logged_also_where_it_leaves_nothing_to_emit(
+    viz_pipe: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    def select(span: ReadableSpan) -> bool:
+        raise KeyError("http.route")
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = PipeSpanProcessor(viz_pipe, select)
+    provider.add_span_processor(processor)
+    await wait_all_tasks_blocked()
+    for _ in range(3):
+        provider.get_tracer("tests").start_span("request").end()
+    assert (processor.forgotten, viz_pipe.statistics().emitted) == (3, 0)
+    await until(lambda: bool(caplog.messages))
+    assert caplog.messages == ["3 times: a root span became no event; the latest: KeyError('http.route')"]
+
+
+async def test_a_root_with_more_stages_than_an_event_can_have_is_forgotten_at_once(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = PipeSpanProcessor(viz_pipe)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("tests")
+    with tracer.start_as_current_span("loops over one stage"):
+        for _ in range(2000):
+            tracer.start_span("item").end()
+    with tracer.start_as_current_span("never ends"):
+        for number in range(2000):
+            tracer.start_span(f"item {number}").end()
+        assert processor.forgotten == 1
+        assert processor._open == {}
+    [event] = await wait_for_events(viz_events)
+    assert [stage.name for stage in event.stages or ()] == ["item"]
+    assert (processor.forgotten, viz_pipe.statistics().emitted) == (1, 1)
 
 
 async def test_roots_that_never_end_are_forgotten_in_the_end(

@@ -1,7 +1,12 @@
 """Recording a request: from its beginning to its end, with its stages, into one event."""
 
+import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
+from functools import wraps
+from typing import Any
 
 import pytest
 import trio
@@ -121,12 +126,94 @@ def test_a_nested_pipelines_time_is_its_own_and_not_its_stages(pipe: Ledge, cloc
     assert event.total_ms == pytest.approx(15)
 
 
+def test_a_stage_within_one_that_never_ran_is_shown_alone_and_replaces_no_exception(
+    pipe: Ledge, clock: Tick
+) -> None:
+    def answer(request: Recording) -> None:
+        with request:
+            outer = request.stage("retrieve")
+            for _ in range(300):
+                with outer.stage("text"):
+                    clock(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        answer(pipe.record())
+    assert rounded(pipe.events[0]) == [(1, "retrieve/text", 300.0, False)]
+
+
+def test_a_stage_is_charged_for_what_ran_within_it_and_not_beside_it(pipe: Ledge, clock: Tick) -> None:
+    with pipe.record() as request:
+        outer = request.stage("retrieve")
+        with outer.stage("before"):
+            clock(4)
+        with outer:
+            clock(2)
+            with outer.stage("within"):
+                clock(1)
+        with outer.stage("after"):
+            clock(8)
+    assert [(name, ms) for _, name, ms, _ in rounded(pipe.events[0])] == [
+        ("retrieve/before", 4.0), ("retrieve", 2.0), ("retrieve/within", 1.0), ("retrieve/after", 8.0),
+    ]  # fmt: skip
+
+
 def test_a_request_within_a_request_is_an_event_of_its_own(pipe: Ledge) -> None:
     with pipe.record(request_id="outer") as outer:
         with pipe.record(request_id="inner") as inner:
             assert current_recording() is inner
         assert current_recording() is outer
     assert [event.request_id for event in pipe.events] == ["inner", "outer"]
+
+
+def test_a_recording_that_ended_elsewhere_is_not_the_current_one(pipe: Ledge) -> None:
+    def rows() -> Generator[int]:
+        with pipe.record(request_id="rows"):
+            yield 1
+
+    with pipe.record(request_id="request") as request:
+        generator = rows()
+        next(generator)
+        copy_context().run(generator.close)  # as Trio does with an async one that was not read to its end
+        assert current_recording() is request
+        with current_recording().stage("after"):
+            pass
+        with pipe.record(request_id="inner"):
+            pass
+        assert current_recording() is request
+    assert [event.request_id for event in pipe.events] == ["rows", "inner", "request"]
+    assert [stage.name for stage in stages_of(pipe.events[2])] == ["after"]
+
+
+def test_who_stops_reading_a_generator_makes_no_error(pipe: Ledge) -> None:
+    def rows() -> Generator[int]:
+        with pipe.record(labels=["eu"]):
+            yield 1
+
+    generator = rows()
+    next(generator)
+    generator.close()
+    assert [event.labels for event in pipe.events] == [["eu"]]
+
+
+def test_recordings_that_overlap_for_ever_do_not_hold_each_other(pipe: Ledge) -> None:
+    def rows() -> Generator[None]:
+        with pipe.record():
+            yield
+
+    def living() -> int:
+        gc.collect()
+        return sum(type(thing) is Recording for thing in gc.get_objects())
+
+    before = living()
+    one = rows()
+    next(one)
+    for _ in range(100):
+        other = rows()
+        next(other)
+        one.close()
+        one = other
+    assert living() - before < 5
 
 
 def test_a_write_has_no_stages_unless_it_was_given_some(pipe: Ledge) -> None:
@@ -167,10 +254,21 @@ async def test_a_cancelled_request_is_no_error(pipe: Ledge, autojump_clock: Mock
     assert [event.labels for event in pipe.events] == [["cancelled"]]
 
 
-def test_labels_that_are_none_do_not_take_the_place_of_the_hosts_exception(pipe: Ledge) -> None:
-    with pytest.raises(ZeroDivisionError), pipe.record(labels=None):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize("labels", [None, 5, "eu"])
+def test_what_is_no_sequence_of_labels_stays_as_it_is_and_replaces_no_exception(
+    pipe: Ledge, labels: Any
+) -> None:
+    with pytest.raises(ZeroDivisionError), pipe.record(labels=labels):
         raise ZeroDivisionError
-    assert len(pipe.events) == 1
+    [event] = pipe.events
+    assert event.labels == labels
+    with pytest.raises(ValueError, match="cannot be encoded"):
+        marshal_sse(event)
+
+
+def test_one_string_is_no_sequence_of_stages(pipe: Ledge) -> None:
+    with pytest.raises(TypeError, match="stages must be a sequence of names, not 'cache'"):
+        pipe.record(stages="cache")
 
 
 def test_a_full_pipe_drops_the_event_and_the_request_goes_on() -> None:
@@ -293,12 +391,58 @@ def test_the_decorator_records_each_call_of_a_sync_function_and_keeps_its_name(p
     assert [(event.op, event.subject) for event in pipe.events] == [("WRITE", "index")] * 2
 
 
-def test_the_decorator_refuses_generators(pipe: Ledge) -> None:
-    def rows() -> Iterator[int]:
-        yield 1
+def test_calls_of_a_recorded_function_do_not_share_their_labels(pipe: Ledge) -> None:
+    @pipe.record(labels=["eu"])
+    def count(number: int) -> None:
+        labels = current_recording().labels
+        assert isinstance(labels, list)
+        labels.append(str(number))
 
-    with pytest.raises(TypeError, match="inside it"):
-        pipe.record()(rows)
+    for number in range(3):
+        count(number)
+    assert [event.labels for event in pipe.events] == [["eu", "0"], ["eu", "1"], ["eu", "2"]]
+
+
+async def rows() -> AsyncGenerator[int]:
+    await trio.lowlevel.checkpoint()
+    yield 1
+
+
+def numbers() -> Generator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [rows, numbers, asynccontextmanager(rows), contextmanager(numbers)])
+def test_the_decorator_refuses_what_only_begins_when_its_result_is_used(
+    pipe: Ledge, function: Callable[[], object]
+) -> None:
+    with pytest.raises(TypeError, match="round the loop or block that uses it"):
+        pipe.record()(function)
+
+
+def test_the_decorator_refuses_a_plain_wrapper_of_an_async_function(pipe: Ledge) -> None:
+    async def search() -> None:
+        await trio.lowlevel.checkpoint()
+
+    @wraps(search)
+    def retried() -> Awaitable[None]:
+        return search()
+
+    with pytest.raises(TypeError, match="decorate the async function itself"):
+        pipe.record()(retried)
+
+
+def test_a_plain_wrapper_that_says_nothing_of_an_async_function_is_found_out_when_called(pipe: Ledge) -> None:
+    async def search() -> None:
+        await trio.lowlevel.checkpoint()
+
+    @pipe.record()
+    def hidden() -> Awaitable[None]:
+        return search()
+
+    with pytest.raises(TypeError, match="decorate the async function itself"):
+        hidden()
+    assert [event.labels for event in pipe.events] == [["error", "TypeError"]]
 
 
 def test_code_that_times_its_stages_also_runs_without_a_request(pipe: Ledge) -> None:

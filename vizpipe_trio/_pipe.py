@@ -123,6 +123,9 @@ class Pipe:
             labels: Labels of the request.
             stages: The stages that a request may go through, in order. Those that it does not
                 need are in its event all the same, with 0 ms.
+
+        Raises:
+            TypeError: ``stages`` is one string.
         """
         return Recording(self.emit, op, request_id, source, subject, actor_type, labels, stages)
 

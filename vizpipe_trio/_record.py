@@ -7,7 +7,7 @@ nothing raises what the host has not raised itself.
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import wraps
@@ -23,6 +23,11 @@ from ._event import Event, StageInfo
 MOST_LAPS = 256
 """Ends of stages that are kept before they are summed up: a request may be one long loop."""
 
+_PLAIN_WRAPPER = (
+    "{!r} returns a coroutine, which only begins when it is awaited: "
+    "decorate the async function itself, below its wrapper, or have the wrapper be async"
+)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -30,18 +35,19 @@ R = TypeVar("R")
 class Stage:
     """One stage of a request while it runs: a ``with`` block whose time is added up.
 
-    Made by `Recording.stage`, for one block. Time that is spent in stages made by its own `stage`
-    is theirs and not its own, so that sequential stages never add up to more than their request.
+    Made by `Recording.stage`, for one block. Time that is spent within it in stages made by its own
+    `stage` is theirs and not its own, so that sequential stages never add up to more than their request.
 
     Attributes:
         name: The stage's name; of one within another, ``"outer/inner"``.
     """
 
-    __slots__ = ("_began", "_hit", "_outer", "_recording", "name")
+    __slots__ = ("_began", "_hit", "_is_running", "_outer", "_recording", "name")
 
-    def __init__(self, recording: "Recording", name: str, outer: str | None = None) -> None:
+    def __init__(self, recording: "Recording", name: str, outer: "Stage | None" = None) -> None:
         self.name: str = name
         self._hit = False
+        self._is_running = False
         self._recording = recording
         self._outer = outer
 
@@ -60,12 +66,13 @@ class Stage:
 
     def stage(self, name: str) -> "Stage":
         """Return a stage within this one, as `Recording.stage` does: for nested pipelines."""
-        return Stage(self._recording, f"{self.name}/{name}", self.name)
+        return Stage(self._recording, f"{self.name}/{name}", self)
 
     def __enter__(self) -> Self:
         times = self._recording._times
         if self.name not in times:
             times.setdefault(self.name, 0.0)
+        self._is_running = True
         self._began = perf_counter()
         return self
 
@@ -76,10 +83,11 @@ class Stage:
         traceback: TracebackType | None,
     ) -> None:
         passed = perf_counter() - self._began
+        self._is_running = False
         laps = self._recording._laps
         laps.append((self.name, passed))
-        if self._outer is not None:
-            laps.append((self._outer, -passed))
+        if self._outer is not None and self._outer._is_running:
+            laps.append((self._outer.name, -passed))
         if len(laps) > MOST_LAPS:
             self._recording._sum_up()
 
@@ -93,7 +101,10 @@ class Recording:
 
     An exception leaves ``status`` as it is: that is policy's word, and an error is none of its
     decisions. It adds two labels instead, ``"error"`` and the exception's type. A cancelled request
-    gets the label ``"cancelled"``.
+    gets the label ``"cancelled"``. GeneratorExit is no error.
+
+    Have no ``yield`` in the block: between two steps of a generator it would be the current recording
+    of whoever iterates. Record there, round the loop.
 
     As a decorator, ``@pipe.record(...)``, it records each call of a function, sync or async, with
     the same beginnings; within, `current_recording` is the call's own.
@@ -125,6 +136,8 @@ class Recording:
         labels: Sequence[str],
         stages: Sequence[str],
     ) -> None:
+        if isinstance(stages, str):
+            raise TypeError(f"stages must be a sequence of names, not {stages!r}")
         self.request_id: str = request_id
         self.source: str = source
         self.op: Literal["WRITE", "QUERY"] = op
@@ -167,7 +180,7 @@ class Recording:
         if self._entered:
             raise RuntimeError("a recording is for one request: call record() for each")
         self._entered = True
-        self._previous = _current.get()
+        self._previous = _latest_that_lasts(_current.get())
         _current.set(self)
         self._timestamp = datetime.now(UTC)
         self._began = perf_counter()
@@ -180,10 +193,10 @@ class Recording:
         traceback: TracebackType | None,
     ) -> None:
         total_ms = (perf_counter() - self._began) * 1000
-        # Not by a token, which is good in one context only: a fixture may be left in another.
+        # Kept, for contexts where this one stays current: a fixture or a generator may be left in another.
+        self._previous = _latest_that_lasts(self._previous)
         if _current.get() is self:
             _current.set(self._previous)
-        self._previous = None
         stages = self._sum_up()
         self._event = Event(
             self._timestamp,
@@ -193,7 +206,7 @@ class Recording:
             self.subject,
             self.actor_type,
             self.status,
-            self.labels if exc_value is None else _with_outcome(self.labels, exc_value),
+            with_labels(self.labels, *_outcome(exc_value)),
             self.result_count,
             total_ms,
             stages if stages or self.op == "QUERY" else None,
@@ -205,7 +218,7 @@ class Recording:
             times, laps, hits = self._times, self._laps, self._hits
             while laps:
                 name, seconds = laps.popleft()
-                times[name] += seconds
+                times[name] = times.get(name, 0.0) + seconds  # the host may have renamed it meanwhile
             # Less than nothing, if its parts ran at the same time.
             return [
                 StageInfo(place, name, seconds * 1000 if seconds > 0 else 0.0, name in hits)
@@ -215,11 +228,14 @@ class Recording:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return the function, recorded each time that it is called.
 
+        What would record calls that end before their work begins is refused, as far as can be seen
+        here, since the host's own calls are no time to raise. Only a wrapper that does not name the
+        async function in it, as ``functools.wraps`` would, is found out when it is called.
+
         Raises:
-            TypeError: It is a generator function, whose calls end before its work begins.
+            TypeError: It is a generator function, or makes a context manager from one; or it is a
+                plain wrapper of an async function.
         """
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError("record a generator's work inside it: with pipe.record(...)")
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
@@ -229,10 +245,23 @@ class Recording:
 
             return cast("Callable[P, R]", recorded_task)
 
+        innermost = inspect.unwrap(function)
+        if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
+            raise TypeError(
+                f"{function!r} only begins when its result is used: "
+                "have `with pipe.record(...)` round the loop or block that uses it"
+            )
+        if inspect.iscoroutinefunction(innermost):
+            raise TypeError(_PLAIN_WRAPPER.format(function))
+
         @wraps(function)
         def recorded(*args: P.args, **kwargs: P.kwargs) -> R:
             with self._again():
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                if isinstance(result, Coroutine):
+                    result.close()
+                    raise TypeError(_PLAIN_WRAPPER.format(function))
+                return result
 
         return recorded
 
@@ -244,7 +273,7 @@ class Recording:
             self.source,
             self.subject,
             self.actor_type,
-            self.labels,
+            with_labels(self.labels),  # each call's own
             self._names,
         )
 
@@ -252,14 +281,21 @@ class Recording:
 _current: ContextVar[Recording | None] = ContextVar("vizpipe_trio.current_recording", default=None)
 
 
+def _latest_that_lasts(recording: Recording | None) -> Recording | None:
+    """Return a recording or, if it has ended, the latest before it that has not."""
+    while recording is not None and recording._event is not None:
+        recording = recording._previous
+    return recording
+
+
 def current_recording() -> Recording:
     """Return the recording of the request that is being answered; no checkpoint.
 
     For code far below the place where the request comes in. Tasks started within a request and
     threads entered by ``trio.to_thread.run_sync`` have the same. Where there is none, as in a
-    test of that code alone, it is one that goes nowhere.
+    test of that code alone, or none that has not ended, it is one that goes nowhere.
     """
-    recording = _current.get()
+    recording = _latest_that_lasts(_current.get())
     if recording is None:
         return Recording(_nowhere, "QUERY", "", "", "", "user", (), ())
     return recording
@@ -269,12 +305,21 @@ def _nowhere(event: Event) -> None:
     pass
 
 
-def _with_outcome(labels: Sequence[str], error: BaseException) -> Sequence[str]:
-    outcome = ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
+def with_labels(labels: Sequence[str], *more: str) -> Sequence[str]:
+    """Return a list of labels and more. What is no sequence of them stays as it is, for the pipe to refuse."""
+    if isinstance(labels, str):
+        return labels
     try:
-        return [*labels, *outcome]
-    except TypeError:
-        return labels  # they are no sequence: the pipe counts the event as invalid
+        return [*labels, *more]
+    except Exception:  # this is in the middle of the host's own code
+        return labels
+
+
+def _outcome(error: BaseException | None) -> list[str]:
+    # Somebody who has had enough of a generator makes no error.
+    if error is None or isinstance(error, GeneratorExit):
+        return []
+    return ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -10,12 +10,13 @@ Needs nothing but the package itself. For Quart-Trio there is more in `vizpipe_t
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any, Literal
 
 import trio
 
 from ._pipe import Pipe
-from ._record import Recording
+from ._record import Recording, with_labels
 from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["EventStream", "EventStreamResponse", "RecordRequests"]
@@ -29,9 +30,17 @@ READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 REFUSALS = frozenset({401, 403})
 FIRST_ERROR = 500
 
+OWN_PATHS = (
+    "/api/viz/events",
+    "/api/viz/stats",
+    "/viz/",
+    *(f"/viz/{file.name}" for file in files("vizpipe_trio").joinpath("dashboard").iterdir()),
+)
+"""What the paths of the blueprint end with, whatever its ``url_prefix`` and where it is mounted."""
+
 
 class RecordRequests:
-    """ASGI middleware that records every request of an app; see `Pipe.record`.
+    """ASGI middleware that records every HTTP request of an app; see `Pipe.record`.
 
     In a Quart-Trio app, one line: ``app.asgi_app = RecordRequests(app.asgi_app, pipe)``.
 
@@ -40,17 +49,24 @@ class RecordRequests:
     and ``cancelled`` if the response was not sent to its end. The time is that until it was. The
     app's own code adds what it knows, and its stages, by way of `current_recording`.
 
+    WebSockets are not recorded: each is many requests, or none. In their handlers, record what is one
+    by `Pipe.record`; the `current_recording` that they find goes nowhere. Nor are requests for the
+    dashboard and its streams, behind whatever ``url_prefix``: they would be a picture of who looks at it.
+
     Args:
         app: The ASGI app.
         pipe: Where the events go. The app runs it.
         source: What the events say of where they come from.
-        skip: Beginnings of paths that are not recorded: by default the dashboard and its streams,
-            which would be a picture of who looks at it.
+        skip: Beginnings of more paths that are not recorded, such as that of an `EventStreamResponse`
+            of your own: its time would be that for which somebody watches.
+
+    Raises:
+        TypeError: ``skip`` is one string.
     """
 
-    def __init__(
-        self, app: Any, pipe: Pipe, *, source: str = "", skip: Sequence[str] = ("/api/viz/", "/viz/")
-    ) -> None:
+    def __init__(self, app: Any, pipe: Pipe, *, source: str = "", skip: Sequence[str] = ()) -> None:
+        if isinstance(skip, str):
+            raise TypeError(f"skip must be a sequence of beginnings of paths, not {skip!r}")
         self._app = app
         self._pipe = pipe
         self._source = source
@@ -58,7 +74,11 @@ class RecordRequests:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request, or the app's whole life."""
-        if scope["type"] != "http" or scope["path"].startswith(self._skip):
+        if (
+            scope["type"] != "http"
+            or scope["path"].startswith(self._skip)
+            or scope["path"].endswith(OWN_PATHS)
+        ):
             await self._app(scope, receive, send)
             return
         op: Literal["QUERY", "WRITE"] = "QUERY" if scope["method"] in READS else "WRITE"
@@ -73,7 +93,7 @@ class RecordRequests:
             response = _Response(request, send)
             await self._app(scope, receive, response.send)
             if not response.is_complete:
-                request.labels = [*request.labels, "cancelled"]
+                request.labels = with_labels(request.labels, "cancelled")
 
 
 class _Response:
@@ -91,7 +111,7 @@ class _Response:
             if status in REFUSALS:
                 request.status = "DENIED"
             outcome = [str(status), "error"] if status >= FIRST_ERROR else [str(status)]
-            request.labels = [*request.labels, *outcome]
+            request.labels = with_labels(request.labels, *outcome)
         # Before it is sent: Quart-Trio is cancelled as soon as its last message is out.
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.is_complete = True

@@ -27,6 +27,7 @@ except ImportError as _missing:
 
 from ._event import Event, StageInfo
 from ._pipe import Pipe
+from ._sse import MAX_STAGES
 from .asgi import READS, REFUSALS
 
 __all__ = ["PipeSpanProcessor"]
@@ -62,8 +63,9 @@ class PipeSpanProcessor(SpanProcessor):
         select: Says of a root span that has ended whether it is a request; all are by default.
 
     Attributes:
-        forgotten: Root spans that became no event, because 10,000 younger ones were under way, or
-            because they have times that do not exist.
+        forgotten: Root spans that became no event, because 10,000 younger ones were under way, or they
+            had more stages than an event can have; and, as the pipe's log says, because ``select``
+            raised, or they have times that do not exist.
     """
 
     def __init__(self, pipe: Pipe, select: Callable[[ReadableSpan], bool] | None = None) -> None:
@@ -79,37 +81,41 @@ class PipeSpanProcessor(SpanProcessor):
             with self._lock:
                 self._open[_key(span.context)] = {}
                 if len(self._open) > MOST_OPEN:
-                    del self._open[next(iter(self._open))]
-                    self.forgotten += 1
+                    self._forget(next(iter(self._open)))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Emit a request, if it is a root; or add a stage to one, if it is a child."""
         if _is_root(span):
             with self._lock:
                 stages = self._open.pop(_key(span.context), None)
-            if stages is not None and self._is_wanted(span):
+            if stages is not None:
                 self._emit(span, stages)
         elif span.parent is not None:
+            root = _key(span.parent)
             with self._lock:
-                stages = self._open.get(_key(span.parent))
+                stages = self._open.get(root)
                 if stages is not None:
                     began, ms, hit = stages.get(span.name, (span.start_time or 0, 0.0, False))
                     hit = hit or bool((span.attributes or {}).get("vizpipe.hit"))
                     stages[span.name] = (min(began, span.start_time or 0), ms + _milliseconds(span), hit)
+                    if len(stages) > MAX_STAGES:
+                        self._forget(root)
 
-    def _is_wanted(self, span: ReadableSpan) -> bool:
-        try:
-            return self._select is None or bool(self._select(span))
-        except Exception:
-            return False  # this is in the middle of the host's own code
+    def _forget(self, root: "_Key") -> None:
+        del self._open[root]
+        self.forgotten += 1
 
     def _emit(self, span: ReadableSpan, stages: "_Stages") -> None:
         try:
-            event = _event(span, stages)
-        except (ValueError, OverflowError):
-            self.forgotten += 1
+            event = _event(span, stages) if self._select is None or self._select(span) else None
+        except Exception as error:  # this is in the middle of the host's own code
+            with self._lock:
+                self.forgotten += 1
+            self._pipe._faults.note("a root span became no event", error)
+            self._pipe._entrance.rouse()  # to say so: there may never be an event
         else:
-            self._pipe.emit(event)
+            if event is not None:
+                self._pipe.emit(event)
 
 
 _Key = tuple[int, int]
