@@ -10,7 +10,7 @@ Needs the extra ``client``: ``pip install 'vizpipe-trio[client]'``.
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Self
 
@@ -22,6 +22,7 @@ try:
 except ImportError as _missing:
     raise ImportError("vizpipe_trio.client needs httpx2: pip install 'vizpipe-trio[client]'") from _missing
 
+from ._access import fits_header
 from ._batch import Missed
 from ._event import Event
 
@@ -30,11 +31,20 @@ __all__ = ["EventReader", "EventStreamError", "Missed", "open_events"]
 RETRY_SECONDS = 2.0
 """What is waited before the first attempt to reconnect, until the server says something else."""
 
+SHORTEST_WAIT = 0.5
+"""Seconds that are waited at least, whatever the server asks: it might ask for a flood."""
+
 LONGEST_WAIT = 30.0
 """Seconds between two attempts at most, unless the server asks for more."""
 
+MOST_ASKED = 86_400.0
+"""Seconds that a server can ask for at most."""
+
 CONNECT_TIMEOUT = 10.0
-"""Seconds that it may take until there is a connection, and until a request is sent."""
+"""Seconds that it may take until there is a connection, until a request is sent, and to read a refusal."""
+
+MOST_TOLD = 1000
+"""Characters of a refusal that are told. It may be any page of any server."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing a connection may take: over TLS it has something to say."""
@@ -53,7 +63,7 @@ class EventStreamError(Exception):
     """The server refuses, or is none that has an event stream: to come again would not help.
 
     Attributes:
-        status: The response's HTTP status.
+        status: The response's HTTP status; 302 where redirects lead nowhere.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -78,13 +88,13 @@ async def open_events(
     asks to wait, then after twice as long each time, up to 30 seconds, and with some chance in it, so that
     clients do not come back all at once. It resumes by ``Last-Event-ID``: each event comes once, in
     order, and what is lost for good comes as `Missed`, in its place. It never gives up on a server
-    that cannot be reached: put a time-out round it.
+    that cannot be reached: put a time-out round it. What can never work is not tried twice.
 
     It reads in a nursery of its own, so an exception from the block comes in an exception group.
 
     Args:
         url: The stream's address, or only the server's: ``/api/viz/events`` is added to an address
-            without a path, and put in the place of the dashboard's.
+            without a path, and put in the place of the dashboard's ``/viz/``, behind a prefix too.
         token: Sent as a bearer token.
         filters: Which events: a value or several for each of ``op``, ``status``, ``source``,
             ``actor_type``, ``label``.
@@ -93,7 +103,14 @@ async def open_events(
         idle_timeout: Seconds of silence after which a connection is taken for dead. A server's
             heartbeats come every 15 seconds by default.
         client: An HTTP client to use, for proxies, certificates, cookies. It stays open.
+
+    Raises:
+        ValueError: The address is not one of HTTP, or the token or the ID cannot be sent.
     """
+    # Here, and not in the request: that would be tried again and again, and its errors quote the token.
+    for name, value in (("token", token), ("last_event_id", last_event_id or None)):
+        if value is not None and not fits_header(value):
+            raise ValueError(f"{name} must be printable ASCII without spaces or line ends, and not empty")
     async with AsyncExitStack() as stack:
         if client is None:
             client = await stack.enter_async_context(httpx2.AsyncClient())
@@ -117,7 +134,9 @@ class EventReader:
     """Made by `open_events`: iterate over it. Each step is a checkpoint; cancelling it loses nothing.
 
     Iterating raises `EventStreamError` when the server refuses, as for a wrong token or an unknown
-    filter; and, without ``reconnect``, `httpx2.TransportError` when there is no connection or it broke.
+    filter; `httpx2.LocalProtocolError` when the request cannot be sent, as with headers of the client's
+    that HTTP forbids; and, without ``reconnect``, `httpx2.RequestError` when there is no connection
+    or it broke.
 
     Attributes:
         last_event_id: The ID of the event that was given last.
@@ -162,7 +181,7 @@ async def _read(
                     await send.send((given, last_event_id))
                 events.connected = False
                 await source.disconnect()
-        except (EventStreamError, httpx2.TransportError) as error:
+        except (EventStreamError, httpx2.RequestError) as error:
             events._error = error
         finally:
             events.connected = False
@@ -205,8 +224,10 @@ class _Source:
                 await trio.sleep(wait)
             try:
                 await self._request(last_event_id)
-            except httpx2.TransportError as error:
-                if not self._reconnect:
+            except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol) as error:
+                raise EventStreamError(f"no event stream: 302 {error}", HTTPStatus.FOUND) from error
+            except httpx2.RequestError as error:
+                if not self._reconnect or isinstance(error, httpx2.LocalProtocolError):
                     raise
                 _logger.info("no connection: %s", error)
             else:
@@ -224,13 +245,16 @@ class _Source:
         if response.status_code in {429, 502, 503, 504}:
             asked = response.headers.get("Retry-After", "")
             if asked.isascii() and asked.isdigit():
-                self._retry = float(asked)
+                self._wait_as_asked(float(asked) * 1000)
             raise httpx2.SSEError(f"the server says {response.status_code}", request=response.request)
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if response.status_code != HTTPStatus.OK or content_type != "text/event-stream":
-            text = (await response.aread()).decode("utf-8", "replace")[:1000]
+            text = await _beginning(response)
             raise EventStreamError(f"no event stream: {response.status_code} {text}", response.status_code)
         self._messages = aiter(source)
+
+    def _wait_as_asked(self, milliseconds: float) -> None:
+        self._retry = min(max(milliseconds, SHORTEST_WAIT * 1000), MOST_ASKED * 1000) / 1000
 
     def __aiter__(self) -> Self:
         return self
@@ -240,13 +264,13 @@ class _Source:
         while self._messages is not None:
             try:
                 message = await anext(self._messages)
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 if not self._reconnect:
                     raise
                 _logger.info("connection lost: %s", error)
                 break
             if message.retry is not None:
-                self._retry = message.retry / 1000
+                self._wait_as_asked(message.retry)
             if message.data and message.event in {"message", "missed"}:
                 return _decoded(message)
         raise StopAsyncIteration
@@ -266,10 +290,24 @@ class _Source:
             await self._stack.aclose()
 
 
+async def _beginning(response: httpx2.Response) -> str:
+    """Return the first words of a page that may be endless, or hang, or break."""
+    text = ""
+    # Left by a cancellation and no break: it is made of generators within generators.
+    with trio.move_on_after(CONNECT_TIMEOUT) as scope, suppress(httpx2.RequestError):
+        async for part in response.aiter_text():
+            text += part
+            if len(text) >= MOST_TOLD:
+                scope.cancel()
+    return text[:MOST_TOLD]
+
+
 def _decoded(message: httpx2.ServerSentEvent) -> tuple[Event | Missed, str]:
     try:
         if message.event == "missed":
             return _decode_missed(message.data), ""
+        if message.id and not fits_header(message.id):
+            raise msgspec.DecodeError("its ID could not be given back")
         return _decode_event(message.data), message.id
     except msgspec.DecodeError as error:
         raise EventStreamError(f"this is none of our events: {error}: {message.data[:200]}", 200) from error
@@ -277,8 +315,11 @@ def _decoded(message: httpx2.ServerSentEvent) -> tuple[Event | Missed, str]:
 
 def _stream_url(url: str, filters: Mapping[str, str | Iterable[str]]) -> httpx2.URL:
     stream = httpx2.URL(url)
-    if stream.path.rstrip("/") in {"", "/viz"}:
-        stream = stream.copy_with(path=STREAM_PATH)
+    if stream.scheme not in {"http", "https"} or not stream.host:
+        raise ValueError("url must begin with http:// or https:// and a host")
+    path = stream.path.rstrip("/")
+    if not path or path.endswith("/viz"):
+        stream = stream.copy_with(path=path.removesuffix("/viz") + STREAM_PATH)
     for name, values in filters.items():
         for value in [values] if isinstance(values, str) else values:
             stream = stream.copy_add_param(name, value)
