@@ -9,6 +9,7 @@ Needs the extra ``client``: ``pip install 'vizpipe-trio[client]'``.
 
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
@@ -119,7 +120,7 @@ async def open_events(
         events = EventReader(receive, last_event_id)
         source = _Source(
             client,
-            _stream_url(url, filters or {}),
+            stream_url(url, filters or {}),
             {} if token is None else {"Authorization": f"Bearer {token}"},
             httpx2.Timeout(CONNECT_TIMEOUT, read=idle_timeout),
             reconnect=reconnect,
@@ -208,6 +209,7 @@ class _Source:
         self._timeout = timeout
         self._reconnect = reconnect
         self._retry = RETRY_SECONDS
+        self._trouble = ""
         self._stack = AsyncExitStack()
         self._messages: AsyncIterator[httpx2.ServerSentEvent] | None = None
 
@@ -220,7 +222,8 @@ class _Source:
             if failures or self.connections:
                 wait = min(self._retry * 2**failures, max(LONGEST_WAIT, self._retry))
                 wait *= random.uniform(1, 1.5)  # noqa: S311 - no cryptography
-                _logger.info("not connected, the next attempt is in %.0f s", wait)
+                at = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+                _logger.info("not connected, the next attempt is at %s%s", at, self._trouble)
                 await trio.sleep(wait)
             try:
                 await self._request(last_event_id)
@@ -229,9 +232,10 @@ class _Source:
             except httpx2.RequestError as error:
                 if not self._reconnect or isinstance(error, httpx2.LocalProtocolError):
                     raise
-                _logger.info("no connection: %s", error)
+                self._trouble = f": {error_text(error)}"
             else:
                 self.connections += 1
+                self._trouble = ""
                 return True
             await self.disconnect()
             failures = min(failures + 1, 10)
@@ -267,7 +271,7 @@ class _Source:
             except httpx2.RequestError as error:
                 if not self._reconnect:
                     raise
-                _logger.info("connection lost: %s", error)
+                self._trouble = f": {error_text(error)}"
                 break
             if message.retry is not None:
                 self._wait_as_asked(message.retry)
@@ -303,17 +307,23 @@ async def _beginning(response: httpx2.Response) -> str:
 
 
 def _decoded(message: httpx2.ServerSentEvent) -> tuple[Event | Missed, str]:
+    if message.id and not fits_header(message.id):  # it could not be given back
+        raise EventStreamError(f"this is none of our IDs: {message.id[:200]!r}", 200)
     try:
         if message.event == "missed":
             return _decode_missed(message.data), ""
-        if message.id and not fits_header(message.id):
-            raise msgspec.DecodeError("its ID could not be given back")
         return _decode_event(message.data), message.id
     except msgspec.DecodeError as error:
         raise EventStreamError(f"this is none of our events: {error}: {message.data[:200]}", 200) from error
 
 
-def _stream_url(url: str, filters: Mapping[str, str | Iterable[str]]) -> httpx2.URL:
+def error_text(error: BaseException) -> str:
+    """Return what an error says; time-outs say nothing but their name."""
+    return str(error) or type(error).__name__
+
+
+def stream_url(url: str, filters: Mapping[str, str | Iterable[str]]) -> httpx2.URL:
+    """Return the stream's address for any of those that `open_events` takes."""
     stream = httpx2.URL(url)
     if stream.scheme not in {"http", "https"} or not stream.host:
         raise ValueError("url must begin with http:// or https:// and a host")
