@@ -33,7 +33,24 @@ def viz_metric() -> RecordingMetric:
 
 
 @pytest.fixture
-async def viz_pipe(nursery: trio.Nursery, viz_metric: RecordingMetric) -> AsyncGenerator[Pipe]:
+def _viz_on_trio(request: pytest.FixtureRequest) -> bool:
+    """Say what is missing, before pytest and pytest-trio say it of things that the test does not name.
+
+    And a Trio fixture in a test that is not Trio's has pytest 9 fail in itself in the tests behind.
+    """
+    if not request.config.pluginmanager.hasplugin("trio"):
+        pytest.fail("viz_pipe needs pytest-trio: pip install 'vizpipe-trio[testing]'", pytrace=False)
+    if request.node.get_closest_marker("trio") is None:
+        pytest.fail("viz_pipe is for async tests, with trio_mode = true or marked trio", pytrace=False)
+    return True
+
+
+@pytest.fixture
+async def viz_pipe(
+    _viz_on_trio: bool,  # goes first
+    nursery: trio.Nursery,
+    viz_metric: RecordingMetric,
+) -> AsyncGenerator[Pipe]:
     """Give a running pipe, and let the test fail if it emitted an event that no viewer would see."""
     pipe = Pipe(metric=viz_metric)
     await nursery.start(pipe.run)
