@@ -308,6 +308,7 @@ async def test_what_cannot_be_decoded_is_a_broken_connection(autojump_clock: Moc
     headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
 
     async def body() -> AsyncIterator[bytes]:
+        await trio.lowlevel.checkpoint()
         yield b"this was never zipped"
 
     server = Server(httpx2.Response(200, headers=headers, content=body()), stream(frame(1)))

@@ -4,11 +4,11 @@ Needs the extra ``cli``: ``pip install 'vizpipe-trio[cli]'``; ``vizpipe demo`` n
 """
 
 import argparse
-import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Any, cast
 
 import msgspec
@@ -25,8 +25,9 @@ except ImportError as _missing:
     sys.exit(f"vizpipe: {_missing}; pip install 'vizpipe-trio[cli]'")
 
 from ._batch import Missed
+from ._connections import error_text
 from ._event import Event
-from .client import EventReader, EventStreamError, error_text, open_events
+from .client import EventReader, EventStreamError, open_events
 
 REFRESH_SECONDS = 0.5
 
@@ -36,8 +37,7 @@ FILTERS = ("op", "status", "source", "actor_type", "label")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code: 0 also after Ctrl-C, the way to end it."""
     options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal has all characters
+    cast("TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # not every terminal has all characters
     code = 0
     try:
         trio.run(options.command, options)

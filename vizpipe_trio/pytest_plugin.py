@@ -32,25 +32,21 @@ def viz_metric() -> RecordingMetric:
     return RecordingMetric()
 
 
-@pytest.fixture
-def _viz_on_trio(request: pytest.FixtureRequest) -> bool:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Say what is missing, before pytest and pytest-trio say it of things that the test does not name.
 
     And a Trio fixture in a test that is not Trio's has pytest 9 fail in itself in the tests behind.
     """
-    if not request.config.pluginmanager.hasplugin("trio"):
-        pytest.fail("viz_pipe needs pytest-trio: pip install 'vizpipe-trio[testing]'", pytrace=False)
-    if request.node.get_closest_marker("trio") is None:
-        pytest.fail("viz_pipe is for async tests, with trio_mode = true or marked trio", pytrace=False)
-    return True
+    if "viz_pipe" in getattr(item, "fixturenames", ()):
+        if not item.config.pluginmanager.hasplugin("trio"):
+            pytest.fail("viz_pipe needs pytest-trio: pip install 'vizpipe-trio[testing]'", pytrace=False)
+        if item.get_closest_marker("trio") is None:
+            pytest.fail("viz_pipe is for async tests, with trio_mode = true or marked trio", pytrace=False)
 
 
 @pytest.fixture
-async def viz_pipe(
-    _viz_on_trio: bool,  # goes first
-    nursery: trio.Nursery,
-    viz_metric: RecordingMetric,
-) -> AsyncGenerator[Pipe]:
+async def viz_pipe(nursery: trio.Nursery, viz_metric: RecordingMetric) -> AsyncGenerator[Pipe]:
     """Give a running pipe, and let the test fail if it emitted an event that no viewer would see."""
     pipe = Pipe(metric=viz_metric)
     await nursery.start(pipe.run)
