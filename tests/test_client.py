@@ -173,6 +173,25 @@ async def test_it_waits_as_long_as_a_full_server_asks(autojump_clock: MockClock)
     assert 120 <= server.waits[0] <= 180
 
 
+@pytest.mark.parametrize(
+    ("first", "least"),
+    [
+        (lambda: stream(b"retry: 0\n\n", frame(1)), 0.5),
+        (lambda: stream(b"retry: -7\n\n", frame(1)), 0.5),
+        (lambda: httpx2.Response(503, headers={"Retry-After": "0"}), 1),
+        (lambda: stream(b"retry: %b\n\n" % (b"9" * 400), frame(1)), 86_400),
+    ],
+)
+async def test_no_server_can_make_it_a_flood_or_have_it_stay_away_for_good(
+    first: Callable[[], Answer], least: float, autojump_clock: MockClock
+) -> None:
+    server = Server(first(), httpx2.ConnectError("refused"), stream(frame(2)))
+    async with open_events(URL, client=server.client) as events:
+        while await anext(events) != make_event(2):
+            pass
+    assert least <= server.waits[0] <= 1.5 * least
+
+
 async def test_a_gap_before_the_first_event_is_told_since_nobody_knows_it(autojump_clock: MockClock) -> None:
     server = Server(stream(RETRY), stream(RETRY, frame(9)))
     async with open_events(URL, client=server.client) as events:
@@ -234,6 +253,8 @@ async def test_unknown_types_of_events_are_passed_over(autojump_clock: MockClock
         (lambda: httpx2.Response(200, html="<p>Hello</p>"), "no event stream: 200 <p>Hello</p>"),
         (lambda: stream(b'data: {"op": "READ"}\n\n'), "none of our events"),
         (lambda: stream(b"event: missed\ndata: 3\n\n"), "none of our events"),
+        (lambda: stream(b"id: \xc3\xa9\n" + marshal_sse(make_event())), "none of our IDs"),
+        (lambda: httpx2.UnsupportedProtocol("led to gopher:"), "no event stream: 302 led to gopher:"),
     ],
 )
 async def test_what_is_no_stream_of_ours_is_an_error(answer: Callable[[], Answer], told: str) -> None:
@@ -243,12 +264,97 @@ async def test_what_is_no_stream_of_ours_is_an_error(answer: Callable[[], Answer
             await anext(events)
 
 
+async def test_a_page_without_end_is_read_no_further_than_is_told(autojump_clock: MockClock) -> None:
+    read: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            await trio.lowlevel.checkpoint()
+            read.append(1000)
+            yield b"x" * 1000
+
+    server = Server(httpx2.Response(404, content=body()))
+    async with open_events(URL, client=server.client) as events:
+        with pytest.raises(EventStreamError, match=r"^no event stream: 404 x{1000}$"):
+            await anext(events)
+    assert sum(read) <= 10_000
+    gc.collect()  # a generator that is left behind would be a warning
+
+
+async def test_a_page_that_hangs_or_breaks_is_told_as_far_as_it_came(autojump_clock: MockClock) -> None:
+    async def body(*, breaks: bool) -> AsyncIterator[bytes]:
+        yield b"Not here"
+        if breaks:
+            raise httpx2.ReadError("the connection was reset")
+        await trio.sleep_forever()
+
+    for breaks in (False, True):
+        server = Server(httpx2.Response(404, content=body(breaks=breaks)))
+        async with open_events(URL, client=server.client) as events:
+            with pytest.raises(EventStreamError, match=r"^no event stream: 404 Not here$"):
+                await anext(events)
+    assert trio.current_time() < 60
+
+
+async def test_redirects_without_end_are_an_error(autojump_clock: MockClock) -> None:
+    server = Server(*[httpx2.Response(307, headers={"Location": "/viz/"}) for _ in range(99)])
+    async with open_events(URL, client=server.client) as events:
+        with pytest.raises(EventStreamError, match="redirects") as raised:
+            await anext(events)
+    assert raised.value.status == 302
+
+
+async def test_what_cannot_be_decoded_is_a_broken_connection(autojump_clock: MockClock) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield frame(1)
+        await trio.lowlevel.checkpoint()
+        raise httpx2.DecodingError("incorrect data check")
+
+    broken = httpx2.Response(200, headers={"Content-Type": "text/event-stream"}, content=body())
+    server = Server(broken, stream(frame(2)))
+    async with open_events(URL, client=server.client) as events:
+        assert [await anext(events) for _ in range(2)] == [make_event(1), make_event(2)]
+
+
+async def test_a_request_that_can_never_be_sent_is_not_tried_again(autojump_clock: MockClock) -> None:
+    server = Server(httpx2.LocalProtocolError("Illegal header value"))
+    async with open_events(URL, client=server.client) as events:
+        with pytest.raises(httpx2.LocalProtocolError):
+            await anext(events)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("token", ["", "sesame\n", "two sesames", "s\u00e9same", "sesame\x00"])
+async def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(ValueError, match=r"^token must be printable ASCII") as raised:
+        async with open_events(URL, token=token):
+            pass
+    assert "same" not in str(raised.value)
+
+
+@pytest.mark.parametrize("last_event_id", ["7c-3\n", "7\u00e9-3"])
+async def test_an_id_that_cannot_be_sent_is_refused(last_event_id: str) -> None:
+    with pytest.raises(ValueError, match=r"^last_event_id must be printable ASCII"):
+        async with open_events(URL, last_event_id=last_event_id):
+            pass
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1", "ftp://localhost", "http://", "/viz/", ""])
+async def test_an_address_that_is_not_one_of_the_web_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^url must begin with http:// or https:// and a host"):
+        async with open_events(url):
+            pass
+
+
 @pytest.mark.parametrize(
     ("url", "requested"),
     [
         ("http://a:8", "http://a:8/api/viz/events"),
         ("http://a/viz/?token=x", "http://a/api/viz/events?token=x"),
         ("http://a/sub/api/viz/events", "http://a/sub/api/viz/events"),
+        ("http://a/ops/viz", "http://a/ops/api/viz/events"),
+        ("http://a/o%20p/s/viz/?token=x", "http://a/o%20p/s/api/viz/events?token=x"),
+        ("http://a/aviz/", "http://a/aviz/"),
     ],
 )
 async def test_the_address_may_be_the_servers_the_pages_or_the_streams(url: str, requested: str) -> None:

@@ -31,7 +31,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     wheel = build(ROOT, tmp_path_factory.mktemp("dist")).wheel
     environment = install(tmp_path_factory.mktemp("newcomer"), f"{wheel}[quart,testing]")
     environment.home.joinpath("module.py").write_text(snippet("QuartTrio(__name__)", "StreamGuard"))
-    environment.home.joinpath("test_module.py").write_text(snippet("from module import app"))
+    test = snippet("from module import app")
+    environment.home.joinpath("test_module.py").write_text(test)
+    environment.home.joinpath("test_another.py").write_text(test)  # of the same app and pipe
     environment.home.joinpath("pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
     return environment
 
@@ -71,12 +73,12 @@ async def test_the_readmes_app_is_served_by_its_command_and_seen_in_the_browser(
         await browse(script)
 
 
-def test_the_readmes_test_of_the_app_passes(
+def test_the_readmes_test_of_the_app_passes_and_so_does_another(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIZ_TOKEN", "sesame")
     printed = run(environment.bin / "pytest", "-q", cwd=environment.home).stdout
-    assert re.search(r"^1 passed in", printed, re.MULTILINE), printed
+    assert re.search(r"^2 passed in", printed, re.MULTILINE), printed
 
 
 def test_what_was_installed_is_what_is_published(environment: Environment) -> None:

@@ -35,6 +35,14 @@ async def test_the_fixtures_give_a_running_pipe_and_all_that_a_test_emits(
     assert viz_metric.count == 1
 
 
+def run_pytest(folder: Path, *options: str) -> str:
+    """Run the tests of a folder, and return what is printed."""
+    return subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(folder)],
+        check=False, capture_output=True, text=True, timeout=60, cwd=folder,
+    ).stdout  # fmt: skip
+
+
 def test_pytest_finds_the_fixtures_by_itself_and_fails_a_test_that_emits_what_no_viewer_would_see(
     tmp_path: Path,
 ) -> None:
@@ -56,13 +64,39 @@ async def search(pipe, query):
 async def test_wrong(viz_pipe):
     viz_pipe.emit(Event(total_ms=float("nan")))
 """)
-    run = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
-    )  # fmt: skip
-    assert "1 failed, 1 passed" in run.stdout, run.stdout
-    assert "FAILED test_it.py::test_wrong" in run.stdout
-    assert "1 of the events emitted cannot go on the wire" in run.stdout
+    printed = run_pytest(tmp_path)
+    assert "1 failed, 1 passed" in printed, printed
+    assert "FAILED test_it.py::test_wrong" in printed
+    assert "1 of the events emitted cannot go on the wire" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "told"),
+    [
+        ([], "2 passed, 2 errors", "viz_pipe is for async tests, with trio_mode = true or marked trio"),
+        (["-p", "no:trio"], "4 errors", "viz_pipe needs pytest-trio: pip install 'vizpipe-trio[testing]'"),
+    ],
+)
+def test_a_test_that_cannot_have_a_pipe_is_told_why_and_others_go_on(
+    options: list[str], outcome: str, told: str, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("test_it.py").write_text("""
+import pytest
+
+async def test_not_marked(viz_events):
+    pass
+
+def test_not_async(viz_pipe):
+    pass
+
+@pytest.mark.trio
+@pytest.mark.parametrize("number", [1, 2])
+async def test_good(number, viz_pipe, viz_events):
+    pass
+""")
+    printed = run_pytest(tmp_path, *options)
+    assert outcome in printed, printed
+    assert printed.count(f"\n{told}\n") == int(outcome.split()[-2])
 
 
 def test_events_that_are_made_are_whole_valid_and_the_same_each_time() -> None:
@@ -98,7 +132,8 @@ async def test_events_that_do_not_come_are_told_with_those_that_did(
 
 async def test_waiting_ends_with_the_pipe(viz_pipe: Pipe, viz_events: Subscription) -> None:
     viz_pipe.stop()
-    with pytest.raises(AssertionError, match="0 of 1 events came"):
+    told = r"0 of 1 events came \(0 were passed over, 0 missed\), and the pipe has ended: \[\]"
+    with pytest.raises(AssertionError, match=told):
         await wait_for_events(viz_events)
 
 

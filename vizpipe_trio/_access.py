@@ -45,7 +45,7 @@ class Token:
     __slots__ = ("_digest",)
 
     def __init__(self, token: str) -> None:
-        if not (token and token.isascii() and token.isprintable() and " " not in token):
+        if not fits_header(token):
             raise ValueError(
                 "token must be printable ASCII without spaces, and not empty: "
                 "use secrets.token_urlsafe(), or say token=None for loopback clients only"
@@ -72,6 +72,11 @@ class Token:
                 "a token is needed: Authorization: Bearer <token>, or ?token=<token>",
                 {"WWW-Authenticate": "Bearer"},
             )
+
+
+def fits_header(value: str) -> bool:
+    """Return whether it can be sent as one word of a header: printable ASCII without spaces, and not empty."""
+    return value.isascii() and value.isprintable() and " " not in value and value != ""
 
 
 def _digest(token: str) -> bytes:

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Any, cast
 
 import msgspec
@@ -18,11 +19,13 @@ try:
     from rich.console import Console
     from rich.live import Live
 
-    from ._show import Board, event_line, missed_line
+    from . import _options
+    from ._show import Board, event_line, missed_line, plain
 except ImportError as _missing:
     sys.exit(f"vizpipe: {_missing}; pip install 'vizpipe-trio[cli]'")
 
 from ._batch import Missed
+from ._connections import error_text
 from ._event import Event
 from .client import EventReader, EventStreamError, open_events
 
@@ -34,6 +37,7 @@ FILTERS = ("op", "status", "source", "actor_type", "label")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code: 0 also after Ctrl-C, the way to end it."""
     options = _parser().parse_args(arguments)
+    cast("TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # not every terminal has all characters
     code = 0
     try:
         trio.run(options.command, options)
@@ -42,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* BrokenPipeError:
         # Who read from us has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except* (EventStreamError, httpx2.TransportError, httpx2.InvalidURL, OSError) as group:
-        sys.stderr.write(f"vizpipe: {_first(group)}\n")
+    except* (EventStreamError, httpx2.RequestError, OSError) as group:
+        # It may have a server's own words in it: whatever they are, they are one line.
+        sys.stderr.write(f"vizpipe: {plain(' '.join(error_text(_first(group)).split()))}\n")
         code = 1
     return code
 
@@ -62,10 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("--json", action="store_true", help="print what comes as JSON, a line each")
     top = commands.add_parser("top", help="show rates, latencies and stages of the last ten seconds")
     top.set_defaults(command=_top)
-    top.add_argument("--seconds", type=float, default=float("inf"), help="end after so many seconds")
+    top.add_argument(
+        "--seconds", type=_options.seconds, default=float("inf"), help="end after so many seconds"
+    )
     for command in (tail, top):
-        command.add_argument("url", help="the server's address, its dashboard's, or its stream's")
-        command.add_argument("--token", default=os.environ.get("VIZ_TOKEN"), help="default: $VIZ_TOKEN")
+        command.add_argument(
+            "url", type=_options.url, help="the server's address, its dashboard's, or its stream's"
+        )
+        command.add_argument(
+            "--token", type=_options.token, default=os.environ.get("VIZ_TOKEN"), help="default: $VIZ_TOKEN"
+        )
         command.add_argument("--no-reconnect", action="store_true", help="end with the connection")
         for name in FILTERS:
             command.add_argument(
@@ -75,14 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run a server with made-up traffic to look at")
     demo.set_defaults(command=_demo)
     demo.add_argument("--host", default="127.0.0.1")
-    demo.add_argument("--port", type=int, default=8000)
-    demo.add_argument("--rate", type=float, default=20.0, help="requests a second")
+    demo.add_argument("--port", type=_options.port, default=8000)
+    demo.add_argument("--rate", type=_options.rate, default=20.0, help="requests a second")
+    demo.add_argument(
+        "--token", type=_options.token, help="what opens it (default: being a program on this machine)"
+    )
     return parser
 
 
-async def _watch(options: argparse.Namespace, show: Callable[[EventReader], Any]) -> None:
-    notices = logging.StreamHandler()
-    notices.setFormatter(logging.Formatter("vizpipe: %(message)s"))
+async def _watch(
+    options: argparse.Namespace, notices: logging.Handler, show: Callable[[EventReader], Any]
+) -> None:
     logger = logging.getLogger("vizpipe_trio.client")
     logger.addHandler(notices)
     logger.setLevel(logging.INFO)
@@ -91,10 +105,6 @@ async def _watch(options: argparse.Namespace, show: Callable[[EventReader], Any]
         options.url, token=options.token, filters=filters, reconnect=not options.no_reconnect
     ) as events:
         await show(events)
-
-
-def _json_line(given: Event | Missed) -> str:
-    return msgspec.json.encode(given).decode() + "\n"
 
 
 def _line(console: Console, given: Event | Missed) -> str:
@@ -112,20 +122,44 @@ def _line(console: Console, given: Event | Missed) -> str:
 
 async def _tail(options: argparse.Namespace) -> None:
     console = Console(highlight=False)
+    notices = logging.StreamHandler()
+    notices.setFormatter(logging.Formatter("vizpipe: %(message)s"))
 
     async def show(events: EventReader) -> None:
         async for given in events:
-            # Not by rich, which takes a closed pipe for an exit of its own.
-            sys.stdout.write(_json_line(given) if options.json else _line(console, given))
+            if options.json:
+                sys.stdout.buffer.write(msgspec.json.encode(given) + b"\n")  # JSON is UTF-8 everywhere
+            else:
+                sys.stdout.write(_line(console, given))
             sys.stdout.flush()
 
-    await _watch(options, show)
+    await _watch(options, notices, show)
+
+
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # and not SystemExit, which says that something went wrong
+
+
+class _LastNotice(logging.Handler):
+    """Keeps what is to be shown on a screen that is drawn anew all the time."""
+
+    text = "not connected"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = record.getMessage()
 
 
 async def _top(options: argparse.Namespace) -> None:
-    console, board = Console(), Board()
+    console, board, notice = _Screen(), Board(), _LastNotice()
+    # Without its query: a token has no place on a screen.
+    title = str(httpx2.URL(options.url).copy_with(userinfo=b"", query=None, fragment=None))
 
     async def show(events: EventReader) -> None:
+        def draw() -> None:
+            trouble = None if events.connected else notice.text
+            live.update(board.render(trio.current_time(), title, trouble), refresh=True)
+
         async def read() -> None:
             async for given in events:
                 board.add(given, trio.current_time())
@@ -136,11 +170,11 @@ async def _top(options: argparse.Namespace) -> None:
                 nursery.cancel_scope.deadline = trio.current_time() + options.seconds
                 nursery.start_soon(read)
                 while True:
-                    live.update(board.render(trio.current_time(), options.url), refresh=True)
+                    draw()
                     await trio.sleep(REFRESH_SECONDS)
-            live.update(board.render(trio.current_time(), options.url), refresh=True)
+            draw()
 
-    await _watch(options, show)
+    await _watch(options, notice, show)
 
 
 async def _demo(options: argparse.Namespace) -> None:
@@ -148,4 +182,4 @@ async def _demo(options: argparse.Namespace) -> None:
         from ._demo import demo  # noqa: PLC0415 - it needs another extra
     except ImportError:
         sys.exit("vizpipe: the demo needs a server: pip install 'vizpipe-trio[cli,quart]'")
-    await demo(options.host, options.port, options.rate)
+    await demo(options.host, options.port, options.rate, options.token)

@@ -1,7 +1,9 @@
 """A server that shows the picture of a pipeline that only sleeps: `vizpipe demo`."""
 
+import shlex
 from functools import partial
 from random import Random
+from urllib.parse import quote
 
 import trio
 from hypercorn.config import Config
@@ -22,18 +24,19 @@ _SUBJECTS = ("how do loops end", "what is a nursery", "cancel scopes", "eval", "
 _LABELS = ("eu", "us", "beta", "internal")
 
 
-async def demo(host: str, port: int, rate: float) -> None:
+async def demo(host: str, port: int, rate: float, token: str | None) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        host: Where to listen. Only clients on this machine are let in.
+        host: Where to listen.
         port: The port, or 0 for any that is free.
         rate: Requests a second.
+        token: What opens it. Without one, only clients on this machine are let in.
     """
     app, pipe, config = QuartTrio("vizpipe_demo"), Pipe(), Config()
     config.bind = [f"{host}:{port}"]
     config.errorlog = None
-    app.register_blueprint(viz_blueprint(pipe, token=None))
+    app.register_blueprint(viz_blueprint(pipe, token=token))
 
     @app.before_serving
     async def start() -> None:
@@ -42,7 +45,11 @@ async def demo(host: str, port: int, rate: float) -> None:
 
     async with trio.open_nursery() as nursery:
         [address] = await nursery.start(partial(serve, app, config, pipe))
-        print(f"Open {address}/viz/, or run: vizpipe tail {address}", flush=True)  # noqa: T201
+        # Where a server that listens everywhere can be reached from here.
+        address = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        query = f"?token={quote(token)}" if token else ""
+        option = f"--token {shlex.quote(token)} " if token else ""
+        print(f"Open {address}/viz/{query}, or run: vizpipe tail {option}{address}", flush=True)  # noqa: T201
 
 
 async def _traffic(pipe: Pipe, rate: float) -> None:

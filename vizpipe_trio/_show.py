@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import cycle
 
 from rich import box
@@ -16,6 +17,9 @@ BAR = 24
 """Cells of a line's stage bar."""
 
 WINDOW_SECONDS = 10.0
+LONG_MS = 1e6
+"""What is longer is shown by its power of ten, so that it fits its place."""
+
 MOST_EVENTS = 10_000
 """What a board looks back on at most."""
 
@@ -31,10 +35,10 @@ def plain(text: str) -> str:
 def event_line(event: Event) -> Text:
     """Return an event in one line, with a bar of its stages and the one that answered."""
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{event.timestamp.astimezone():%H:%M:%S} ", "dim")
+    line.append(f"{_local(event.timestamp):%H:%M:%S} ", "dim")
     line.append(f"{event.status:<8} ", _STATUS_STYLES[event.status])
     line.append(f"{event.op:<5} {event.actor_type:<6} ")
-    line.append(f"{event.total_ms:>9.2f} ms ", "bold")
+    line.append(f"{_number(event.total_ms, ''):>9} ms ", "bold")
     line.append_text(stage_bar(event.stages or ()))
     answered = "+".join(stage.name for stage in event.stages or () if stage.hit)
     line.append(f" {plain(answered) or '-':<10} ", "bold")
@@ -53,14 +57,28 @@ def missed_line(missed: Missed) -> Text:
 def stage_bar(stages: Sequence[StageInfo], width: int = BAR) -> Text:
     """Return a bar that is shared by the stages as the time was."""
     bar = Text()
-    total = sum(stage.ms for stage in stages)
-    passed = drawn = 0.0
-    for stage, style in zip(stages, cycle(_STAGE_STYLES)):
-        passed += stage.ms
-        end = round(width * passed / total) if total > 0 else 0
-        bar.append(("█" if stage.hit else "▒") * int(end - drawn), style)
-        drawn = max(end, drawn)
-    return bar.append("·" * int(width - drawn), "dim")
+    # Any number may come. As parts of the longest time, no sum of them is too large.
+    longest = max((stage.ms for stage in stages), default=0.0)
+    parts = [max(stage.ms, 0.0) / longest if longest > 0 else 0.0 for stage in stages]
+    total = sum(parts) or 1.0
+    passed, drawn = 0.0, 0
+    for stage, part, style in zip(stages, parts, cycle(_STAGE_STYLES)):
+        passed += part
+        end = round(width * passed / total)
+        bar.append(("█" if stage.hit else "▒") * (end - drawn), style)
+        drawn = end
+    return bar.append("·" * (width - drawn), "dim")
+
+
+def _local(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError, OSError):  # in the first or last day that there is
+        return moment
+
+
+def _number(value: float, grouping: str = ",") -> str:
+    return f"{value:{grouping}.2f}" if abs(value) < LONG_MS else f"{value:.2e}"
 
 
 class Board:
@@ -84,8 +102,8 @@ class Board:
         self._total += 1
         self._events.append((now, given))
 
-    def render(self, now: float, title: str) -> RenderableType:
-        """Return the board as it stands."""
+    def render(self, now: float, title: str, trouble: str | None = None) -> RenderableType:
+        """Return the board as it stands, under what is wrong with its source if anything is."""
         full = len(self._events) == MOST_EVENTS
         while self._events and self._events[0][0] < now - WINDOW_SECONDS:
             self._events.popleft()
@@ -93,8 +111,11 @@ class Board:
         begin = self._events[0][0] if full and self._events else self._since
         seconds = min(max(now - (now if begin is None else begin), 1.0), WINDOW_SECONDS)
         statuses = Counter[str](event.status for event in events)
-        head = Text(f"{plain(title)}  ", "bold", overflow="ellipsis", no_wrap=True)
-        head.append(f"{len(events) / seconds:,.1f} events/s  {self._total:,} in all")
+        head = Text(overflow="ellipsis", no_wrap=True)
+        if trouble:
+            head.append(f"{plain(trouble)}\n", "bold red")
+        head.append(f"{len(events) / seconds:,.1f} events/s  {self._total:,} in all  ", "bold")
+        head.append(plain(title))
         outcomes = Text(overflow="ellipsis", no_wrap=True)
         for status, style in _STATUS_STYLES.items():
             outcomes.append(f"{status} {statuses[status]:,}  ", style if statuses[status] else "dim")
@@ -147,4 +168,4 @@ def _stages(events: Iterable[Event]) -> Table:
 def _quantiles(values: Iterable[float]) -> list[str]:
     ordered = sorted(values)
     last = len(ordered) - 1
-    return [f"{ordered[round(last * share)]:,.2f}" for share in (0.5, 0.95, 1.0)] if ordered else ["-"] * 3
+    return [_number(ordered[round(last * share)]) for share in (0.5, 0.95, 1.0)] if ordered else ["-"] * 3

@@ -32,6 +32,19 @@ def viz_metric() -> RecordingMetric:
     return RecordingMetric()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say what is missing, before pytest and pytest-trio say it of things that the test does not name.
+
+    And a Trio fixture in a test that is not Trio's has pytest 9 fail in itself in the tests behind.
+    """
+    if "viz_pipe" in getattr(item, "fixturenames", ()):
+        if not item.config.pluginmanager.hasplugin("trio"):
+            pytest.fail("viz_pipe needs pytest-trio: pip install 'vizpipe-trio[testing]'", pytrace=False)
+        if item.get_closest_marker("trio") is None:
+            pytest.fail("viz_pipe is for async tests, with trio_mode = true or marked trio", pytrace=False)
+
+
 @pytest.fixture
 async def viz_pipe(nursery: trio.Nursery, viz_metric: RecordingMetric) -> AsyncGenerator[Pipe]:
     """Give a running pipe, and let the test fail if it emitted an event that no viewer would see."""

@@ -96,12 +96,13 @@ async def wait_for_events(
             that did come, and what was missed.
     """
     events: list[Event] = []
-    passed_over = 0
+    passed_over, ended = 0, ""
     with trio.move_on_after(seconds):
         while len(events) < count:
             try:
                 event = await anext(subscription)
             except StopAsyncIteration:
+                ended = ", and the pipe has ended"
                 break
             if where is None or where(event):
                 events.append(event)
@@ -110,7 +111,7 @@ async def wait_for_events(
     if len(events) < count:
         raise AssertionError(
             f"{len(events)} of {count} events came "
-            f"({passed_over} were passed over, {subscription.missed} missed): {events}"
+            f"({passed_over} were passed over, {subscription.missed} missed){ended}: {events}"
         )
     await trio.lowlevel.checkpoint()
     return events
