@@ -172,6 +172,8 @@ async def test_a_pipe_with_a_fault_that_lasts_can_be_stopped(
 @pytest.mark.parametrize(
     "seam",
     [
+        "_intake.Intake.tell_drops",
+        "_log.Log.gap_since",
         "_subscription.Subscription._write_off",
         "_subscription.Subscription._end",
         "_report.FaultReport.close",

@@ -13,6 +13,7 @@ from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
 from vizpipe_trio._sse import encode_event
+from vizpipe_trio._stream import EventStream
 
 
 def numbered(count: int, start: int = 0) -> list[Event]:
@@ -287,6 +288,48 @@ async def test_stop_ends_a_subscriber_that_waits() -> None:
         with trio.fail_after(1):
             await wait_all_tasks_blocked()
         assert got == [[]]
+
+
+async def test_other_tasks_get_their_turn_while_many_clients_are_ended() -> None:
+    ended = 0
+
+    async def read(subscription: Subscription) -> None:
+        nonlocal ended
+        assert await numbers(subscription) == []
+        ended += 1
+
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(read, pipe.subscribe())
+        await wait_all_tasks_blocked()
+        pipe.stop()
+        ended_by_turn = [0]
+        while ended < 100:
+            await trio.lowlevel.checkpoint()
+            ended_by_turn.append(ended)
+    assert max(b - a for a, b in pairwise(ended_by_turn)) <= 20  # two turns, when Trio shuffles them so
+
+
+async def test_a_run_that_is_cancelled_at_its_end_ends_every_client_all_the_same() -> None:
+    pipe = Pipe()
+    subscriptions = [pipe.subscribe() for _ in range(100)]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        await wait_all_tasks_blocked()
+        pipe.stop()
+        while not subscriptions[0]._ended:
+            await trio.lowlevel.checkpoint()
+        assert not subscriptions[-1]._ended
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(5):
+        assert [await numbers(subscription) for subscription in subscriptions] == [[]] * 100
+
+
+async def test_running_a_pipe_that_was_stopped_before_is_a_checkpoint() -> None:
+    pipe = Pipe()
+    pipe.stop()
+    with assert_checkpoints():
+        await pipe.run()
 
 
 async def test_cancelling_the_nursery_ends_the_subscribers() -> None:
@@ -689,6 +732,79 @@ async def test_what_was_not_handed_out_when_the_run_is_cancelled_is_missed_and_t
         assert statistics.broadcast + statistics.queued == 6
         received = await subscription.receive_bytes()
         assert received.endswith(b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n')
+
+
+async def test_what_was_dropped_when_the_run_is_cancelled_is_told_to_who_was_there() -> None:
+    pipe = Pipe(10)
+    with EventStream(pipe) as stream, pipe.subscribe():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            for event in numbered(25):
+                pipe.emit(event)
+        _, told = [write async for write in stream]
+    assert told == b'event: missed\ndata: {"missed":15,"reason":"overload"}\n\n'
+    assert pipe.statistics().missed_overload == 30
+
+
+async def test_who_is_behind_when_the_run_is_cancelled_is_told_of_drops_as_well(
+    autojump_clock: MockClock,
+) -> None:
+    pipe = Pipe(4, flush_interval=1000)
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            for count in (1, 1, 6):
+                for event in numbered(count):
+                    pipe.emit(event)
+                await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        received = await subscription.receive_bytes()
+    assert received.endswith(
+        b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n'
+        b'event: missed\ndata: {"missed":2,"reason":"overload"}\n\n'
+    )
+    assert pipe.statistics().missed_overload == 2
+
+
+async def test_who_comes_back_after_a_cancelled_run_is_not_told_twice_how_many_were_dropped(
+    autojump_clock: MockClock,
+) -> None:
+    pipe = Pipe(10)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event())
+            seen = (await subscription.receive_bytes()).partition(b"\n")[0].removeprefix(b"id: ").decode()
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            for event in numbered(25):
+                pipe.emit(event)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        await trio.sleep(1)
+        first, second = (write for write in pipe.replay(seen) if write)
+        pipe.stop()
+    assert first == b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n'
+    assert (second.count(b"id: "), second.count(b"missed")) == (10, 0)
+
+
+async def test_a_drop_in_the_very_turn_of_the_stop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(event: Event) -> bytes:
+        if not pipe.statistics().stopped:
+            assert not pipe.emit(Event())
+            pipe.stop()
+        return encode_event(event)
+
+    monkeypatch.setattr("vizpipe_trio._intake.encode_event", encode)
+    async with open_pipe(4) as pipe:
+        with EventStream(pipe) as stream:
+            for event in numbered(4):
+                pipe.emit(event)
+            wrote = b"".join([write async for write in stream])
+    assert wrote.count(b"id: ") == 4
+    assert wrote.endswith(b'event: missed\ndata: {"missed":1,"reason":"overload"}\n\n')
 
 
 async def test_no_filter_runs_when_the_run_is_cancelled(autojump_clock: MockClock) -> None:

@@ -7,6 +7,7 @@ counted as missed by the clients that it hit, and the work goes on.
 import math
 from collections import OrderedDict
 from contextlib import suppress
+from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ class Dispatcher:
             client._end_soon()
 
     async def run(self) -> None:
-        """Serve the clients until there is nothing more to do, whatever goes wrong."""
+        """Serve the clients until there is nothing more to do, whatever goes wrong; then end them."""
         attempts = LAST_ATTEMPTS
         self._intake.note_rest(trio.current_time())  # the clock is not that of the run before
         while attempts:
@@ -97,34 +98,50 @@ class Dispatcher:
             except Exception as error:
                 self._faults.note_own("the dispatcher failed, and goes on", error)
             else:
-                return
+                break
             attempts -= self._entrance.closed
             with suppress(Exception):
                 self._faults.flush()
             await trio.sleep(FAULT_PAUSE)
+        while True:  # the end of a stream is a write as well
+            self._see_off(CLIENTS_A_TURN)
+            for _ in range(PASSES_A_WRITE):
+                await trio.lowlevel.checkpoint()
+            if not self._clients:
+                return
 
     def wind_up(self) -> None:
-        """End every client. What was not handed out to it by now, it has missed; it is told.
-
-        No filter runs and nothing is encoded: there may be thousands of clients, and this is
-        done without a checkpoint.
-        """
-        for client, (place, _) in list(self._clients.items()):
-            if place != self._log.head:
-                self._pass_over(client, client.offered + self._log.head.events - place.events)
-            self._dismiss(client)
+        """End every client that is left, without a checkpoint: the run was cancelled, or broke."""
+        self._see_off(len(self._clients))
         # The next run may have another clock.
         self._heartbeats = Heartbeats()
         self._pace = Pace(self._flush_interval)
         with suppress(Exception):  # a clock, say: there is nobody left to tell
             self._faults.close()
 
+    def _see_off(self, most: int) -> None:
+        """End so many clients. What was not handed out to them by now, they have missed; they are told.
+
+        No filter runs and nothing is encoded: there may be thousands of them.
+        """
+        try:
+            self._intake.tell_drops()
+        except Exception as error:
+            self._faults.note_own("drops at the end were not told", error)
+        for client, (place, _) in list(islice(self._clients.items(), most)):
+            if place != self._log.head:
+                due = client.offered + self._log.head.events - place.events
+                self._pass_over(client, due, place)
+            self._dismiss(client)
+
     async def _take_turns(self) -> None:
         """Serve the clients in rounds, the hindmost first, some a turn."""
         entrance, pace = self._entrance, self._pace
         half_full = entrance.capacity // 2
-        while not entrance.closed or entrance.waiting or self._hindmost() is not None:
-            if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
+        intake = self._intake
+        while not entrance.closed or entrance.waiting or intake.has_drops or self._hindmost() is not None:
+            is_idle = not (entrance.waiting or intake.has_drops or intake.has_arrivals)
+            if is_idle and self._hindmost() is None:
                 self._log.settle(self._log.head)  # now, and not when the next event is in a hurry
                 heartbeat_in = self._heartbeats.due_in(trio.current_time())
                 late = await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
@@ -205,10 +222,16 @@ class Dispatcher:
         self._clients.move_to_end(client)
         return True
 
-    def _pass_over(self, client: Subscription, due: int) -> bool:
-        """Have a client miss what of so many events it was not offered; say whether that woke a task."""
+    def _pass_over(self, client: Subscription, due: int, place: Place | None = None) -> bool:
+        """Have a client miss what of so many events it was not offered; say whether that woke a task.
+
+        Args:
+            client: The client.
+            due: How many events it was to be offered so far.
+            place: Up to where it was offered everything; None if that is not known.
+        """
         try:
-            return client._write_off(due)
+            return client._write_off(due, None if place is None else self._log.gap_since(place))
         except Exception as error:
             self._faults.note_own("a client could not be served at all, and was ended", error)
             self._dismiss(client)

@@ -121,6 +121,10 @@ class Log:
             self._gaps.pop()
         self._gaps.append(self.head)
 
+    def gap_since(self, place: Place) -> Gap:
+        """Return how many events were lost since a place."""
+        return _between(place, self.head)
+
     def since(self, place: Place, seen: Seen = (), *, replay: bool = False) -> list[Stretch]:
         """Return everything from a place on that is still held.
 

@@ -219,9 +219,9 @@ class Subscription:
             self._queue.lose(gap)
         return bool(self._queue) and self._wake()
 
-    def _write_off(self, offered: int) -> bool:
-        """Miss what of so many events could not be handed out, and say whether that woke a task."""
-        self._queue.write_off(offered)
+    def _write_off(self, offered: int, gap: Gap | None) -> bool:
+        """Miss what was not handed out, and say whether that woke a task; see `ClientQueue.write_off`."""
+        self._queue.write_off(offered, gap)
         return self._wake()
 
     def _end(self) -> None:
