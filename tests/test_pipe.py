@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from support import until
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
@@ -889,6 +890,35 @@ async def test_stop_from_a_thread_ends_who_waits_on_a_subscription_made_outside_
         await wait_all_tasks_blocked()
         with trio.fail_after(5):
             await trio.to_thread.run_sync(pipe.stop)
+
+
+async def test_a_subscription_cannot_be_waited_for_in_another_run_of_trio() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription, pipe.subscribe() as own:
+            with trio.fail_after(5), pytest.raises(RuntimeError, match="another run of Trio"):
+                await trio.to_thread.run_sync(trio.run, numbers, subscription, abandon_on_cancel=True)
+            pipe.emit(Event(request_id="r1"))
+            assert (await anext(own)).request_id == "r1"
+
+
+async def test_who_waits_in_another_run_of_trio_when_the_pipe_begins_to_run_is_ended() -> None:
+    pipe = Pipe()
+    ended: list[list[int]] = []
+
+    def elsewhere() -> None:
+        ended.append(trio.run(numbers, stranger))
+
+    with pipe.subscribe() as stranger, pipe.subscribe() as own:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio.to_thread.run_sync, elsewhere, abandon_on_cancel=True))
+            await until(lambda: stranger._reader is not None)
+            with trio.fail_after(5):
+                await nursery.start(pipe.run)
+                pipe.emit(Event(request_id="r1"))
+                assert (await anext(own)).request_id == "r1"
+                await until(lambda: bool(ended))
+            pipe.stop()
+    assert ended == [[]]
 
 
 async def test_whatever_ends_the_run_ends_the_subscribers() -> None:

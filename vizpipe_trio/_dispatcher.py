@@ -91,6 +91,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Serve the clients until there is nothing more to do, whatever goes wrong; then end them."""
         attempts = LAST_ATTEMPTS
+        self._part_with_strangers()
         self._intake.note_rest(trio.current_time())  # the clock is not that of the run before
         while attempts:
             try:
@@ -109,6 +110,13 @@ class Dispatcher:
                 await trio.lowlevel.checkpoint()
             if not self._clients:
                 return
+
+    def _part_with_strangers(self) -> None:
+        """End the clients that wait in other runs of Trio: the pipe did not run, so they could."""
+        run = trio.lowlevel.current_trio_token()
+        for client in [client for client in list(self._clients) if client._waits_elsewhere(run)]:
+            self.forget(client)
+            client._end_soon()
 
     def wind_up(self) -> None:
         """End every client that is left, without a checkpoint: the run was cancelled, or broke."""

@@ -136,7 +136,8 @@ class Pipe:
         """Register a client, at once; no checkpoint.
 
         It gets the events that are broadcast from now on, those still waiting at the
-        entrance included. On a pipe that has ended its iteration ends at once.
+        entrance included. On a pipe that has ended its iteration ends at once. It is iterated
+        in the run of Trio in which the pipe runs, and in no other: that is a RuntimeError.
 
         Args:
             filter: Says of an event whether this client wants it. Must be quick. An event
@@ -168,8 +169,11 @@ class Pipe:
 
     def _fell_silent(self, subscription: Subscription) -> bool:
         """Note that a client waits from now on; say whether it will be woken for its heartbeat."""
-        if not self._entrance.attended:
+        run = self._entrance.token
+        if run is None:
             return False
+        if run is not subscription._token:
+            raise RuntimeError("this task is in another run of Trio than its pipe's")
         if subscription.heartbeat_interval < math.inf:
             self._dispatcher.fell_silent(subscription)
         return True

@@ -125,6 +125,7 @@ class Subscription:
             StopAsyncIteration: The pipe has ended, and all that was queued is taken.
             trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
+            RuntimeError: The pipe runs in another run of Trio than this task.
         """
         while True:
             await self._until_ready()
@@ -150,6 +151,7 @@ class Subscription:
             trio.EndOfChannel: The pipe has ended, and all that was queued is taken.
             trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
+            RuntimeError: The pipe runs in another run of Trio than this task.
         """
         await self._until_ready()
         return self._take_bytes(trio.current_time(), max_bytes)
@@ -181,8 +183,12 @@ class Subscription:
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, in one object less
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already waiting for this subscription")
-        is_woken = self._fell_silent(self)
-        self._reader = trio.lowlevel.current_task()
+        self._reader = trio.lowlevel.current_task()  # before the look at the pipe's run, for the same reason
+        try:
+            is_woken = self._fell_silent(self)
+        except BaseException:
+            self._reader = None
+            raise
         parked = trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - as above
         return parked if is_woken else self._until_heartbeat(parked)
 
@@ -190,6 +196,10 @@ class Subscription:
     async def _until_heartbeat(self, parked: Awaitable[object]) -> None:
         with trio.move_on_after(self._heartbeat_interval):
             await parked
+
+    def _waits_elsewhere(self, run: trio.lowlevel.TrioToken) -> bool:
+        """Whether a task of another run of Trio waits, which must not be woken from this one."""
+        return self._reader is not None and self._token is not run
 
     def _stop_waiting(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
         self._reader = None
