@@ -13,6 +13,7 @@ from support import until
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
+from vizpipe_trio._dispatcher import Dispatcher
 from vizpipe_trio._sse import encode_event
 from vizpipe_trio._stream import EventStream
 
@@ -1007,3 +1008,30 @@ async def test_a_ctrl_c_cannot_come_between_taking_an_event_and_counting_it(
     async with open_pipe() as pipe:
         pipe.emit(Event())
     assert protected == [True]
+
+
+async def test_a_ctrl_c_cannot_leave_a_client_behind_when_it_comes_or_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    protected: dict[str, bool] = {}
+
+    def look(name: str) -> None:
+        original = getattr(Dispatcher, name)
+
+        def looked_at(dispatcher: Dispatcher, client: Subscription) -> None:
+            protected[name] = trio.lowlevel.currently_ki_protected()
+            original(dispatcher, client)
+
+        monkeypatch.setattr(Dispatcher, name, looked_at)
+
+    look("add")
+    look("forget")
+    pipe = Pipe()
+    with pipe.subscribe():
+        pass
+    assert protected == {"add": True, "forget": True}
+    protected.clear()
+    with EventStream(pipe):
+        assert not trio.lowlevel.currently_ki_protected()
+    assert protected == {"add": True, "forget": True}
+    await trio.lowlevel.checkpoint()

@@ -126,6 +126,7 @@ class Pipe:
         """
         return Recording(self.emit, op, request_id, source, subject, actor_type, labels, stages)
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave a client for ever
     def subscribe(
         self,
         filter: EventFilter | None = None,  # noqa: A002 - the field's word

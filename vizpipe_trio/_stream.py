@@ -67,6 +67,7 @@ class EventStream:
         self._prelude: Iterator[bytes] | None = None
         self._drained_by = math.inf
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave a client for ever
     def __enter__(self) -> Self:
         beginning = preamble(RETRY_MS)
         # No checkpoint between these two: each event is in one of them and not in both. And
@@ -78,6 +79,7 @@ class EventStream:
         self._prelude = chain([beginning], replay)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self,
         exc_type: type[BaseException] | None,

@@ -95,6 +95,7 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -103,6 +104,7 @@ class Subscription:
     ) -> None:
         self.close()
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave a client for ever
     def close(self) -> None:
         """Leave the pipe, and let go of what is queued. Idempotent, no checkpoint.
 
