@@ -36,7 +36,6 @@ async def read_all(viewer: Connection) -> None:
 
 # What a viewer's own task does, from its first step to its last.
 SEAMS = [
-    "_stream.preamble",
     "_pipe.Pipe.replay",
     "_log.Log.resume",
     "_pipe.ClientQueue",

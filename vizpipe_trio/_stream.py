@@ -16,6 +16,8 @@ from ._subscription import Subscription
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
 
+_BEGINNING = preamble(RETRY_MS)
+
 PRIVATE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",  # nor may another site's page embed it
@@ -69,14 +71,13 @@ class EventStream:
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave a client for ever
     def __enter__(self) -> Self:
-        beginning = preamble(RETRY_MS)
         # No checkpoint between these two: each event is in one of them and not in both. And
         # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
         self._subscription = self._pipe.subscribe(
             self._filter, heartbeat_interval=self._heartbeat_interval, last_event_id=self._last_event_id
         )
-        self._prelude = chain([beginning], replay)
+        self._prelude = chain([_BEGINNING], replay)
         return self
 
     @trio.lowlevel.enable_ki_protection
@@ -97,19 +98,20 @@ class EventStream:
         subscription = self._subscription
         if subscription is None:
             raise RuntimeError("enter the stream first: with stream: ...")
+        is_late = False
         if subscription._ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
-            if trio.current_time() > self._drained_by:
+            is_late = trio.current_time() > self._drained_by
+            if is_late:
                 subscription._abandon()
-                if self._prelude is not None and next(self._prelude, None) is not None:
-                    self._prelude = iter([missed_frame("history", None)])
         while self._prelude is not None:
             await trio.lowlevel.checkpoint()
             write = next(self._prelude, None)
-            if write:
-                return write
-            if write is None:
+            is_lost = bool(write) and is_late and write is not _BEGINNING
+            if is_lost or write is None:
                 self._prelude = None
+            if write:
+                return missed_frame("history", None) if is_lost else write
         await subscription._until_ready()  # and not receive_bytes(): see Subscription
         try:
             return subscription._take_bytes(trio.current_time())
