@@ -156,7 +156,7 @@ class ClientQueue:
         self.offered = offered
         lost = offered - self.delivered - self.missed - self.filtered - self.queued
         self.missed += lost
-        self.totals.missed += lost
+        self.totals.history += lost  # as it is told: no client was too slow for it
         if lost or gap is None:
             self._close_gap()
             if not self._items or self._items[-1] is not _UNKNOWN:

@@ -70,8 +70,8 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         filtered: Events that clients had not asked for, summed over all.
         refused: Those of the dropped that came when the pipe had ended.
         missed_overload: Events dropped while a client was there, summed over all clients.
-        missed_history: Events that the history no longer held for clients that came back, summed over
-            all, as far as it is known.
+        missed_history: Events that the history no longer held for clients that came back, and those that
+            a run which was cancelled, or a fault, kept from clients; summed over all, as far as it is known.
         missed_relay: Events of other workers that were lost on the way to here while a client was there,
             summed over all clients, as far as it is known.
         written_bytes: The bytes that clients took as writes of an event stream, comments and what was

@@ -75,7 +75,7 @@ class Subscription:
 
     @property
     def missed(self) -> int:
-        """Events it has lost so far because its queue was full.
+        """Events it has lost so far because its queue was full, the run was cancelled, or a fault hit it.
 
         Those dropped at the pipe's entrance were never offered to anyone; they are
         in `PipeStatistics.dropped`, and a stream is told of them.
