@@ -355,6 +355,7 @@ async def test_a_pipe_that_was_cancelled_can_be_run_again() -> None:
                 pipe.emit(Event(request_id="r1"))
                 assert (await anext(subscription)).request_id == "r1"
             nursery.cancel_scope.cancel()
+        assert (pipe.statistics().running, pipe.statistics().stopped) == (False, False)
     assert pipe.statistics().broadcast == 2
 
 

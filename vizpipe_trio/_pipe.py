@@ -137,8 +137,9 @@ class Pipe:
         """Register a client, at once; no checkpoint.
 
         It gets the events that are broadcast from now on, those still waiting at the
-        entrance included. On a pipe that has ended its iteration ends at once. It is iterated
-        in the run of Trio in which the pipe runs, and in no other: that is a RuntimeError.
+        entrance included. On a pipe that has ended, or was cancelled and is not run again
+        yet, its iteration ends at once. It is iterated in the run of Trio in which the pipe
+        runs: in another one that is a RuntimeError.
 
         Args:
             filter: Says of an event whether this client wants it. Must be quick. An event
@@ -239,9 +240,16 @@ class Pipe:
             latency_seconds=self._totals.latencies.total,
             latencies=tuple(self._totals.latencies.counts),
             running=self._entrance.attended,
-            stopped=self._entrance.closed,
+            stopped=self._entrance.ended,
             relay=None if junction is None else junction.report(),
         )
+
+    @property
+    def _closed_because(self) -> str:
+        """Why a stream would end at once; empty if it would not. For the views."""
+        if self._entrance.ended:
+            return "the pipe has ended"
+        return "the pipe was cancelled, and does not run" if self._entrance.closed else ""
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C between taking and counting would be a lie
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
