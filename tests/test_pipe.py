@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -883,6 +884,21 @@ async def test_stop_from_a_thread_ends_who_waits_on_a_pipe_that_does_not_run() -
         await wait_all_tasks_blocked()
         with trio.fail_after(5):
             await trio.to_thread.run_sync(pipe.stop)
+
+
+async def test_stop_from_a_thread_ends_who_comes_in_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Dispatcher.add
+
+    def stop_and_add(dispatcher: Dispatcher, client: Subscription) -> None:
+        stop = threading.Thread(target=pipe.stop)
+        stop.start()
+        stop.join()
+        add(dispatcher, client)
+
+    monkeypatch.setattr(Dispatcher, "add", stop_and_add)
+    pipe = Pipe()
+    with pipe.subscribe() as subscription, trio.fail_after(1):
+        assert await numbers(subscription) == []
 
 
 async def test_stop_from_a_thread_ends_who_waits_on_a_subscription_made_outside_trio() -> None:

@@ -100,6 +100,9 @@ class Log:
 
     def _append(self, batch: Batch) -> None:
         size = sum(map(len, batch.frames))
+        held = self.head.events - self._start
+        if len(self._events) > held:  # a batch could not be appended whole
+            del self._events[held:], self._frames[held:], self._times[held:]
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
         self._times.extend(batch.times)

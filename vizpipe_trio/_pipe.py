@@ -157,12 +157,12 @@ class Pipe:
             raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
         queue = ClientQueue(self._client_capacity, filter, self._totals)
         subscription = Subscription(queue, heartbeat_interval, self._forget, self._fell_silent)
+        subscription._seen = self._log.seen_elsewhere(last_event_id)
         self._open += 1
-        if self._entrance.closed:
+        self._dispatcher.add(subscription)
+        if self._entrance.closed:  # looked at last: a stop from a thread sees the client, or is seen here
+            self._dispatcher.forget(subscription)
             subscription._end()
-        else:
-            subscription._seen = self._log.seen_elsewhere(last_event_id)
-            self._dispatcher.add(subscription)
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
