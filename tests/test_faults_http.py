@@ -77,7 +77,7 @@ async def test_a_stream_that_breaks_ends_alone_and_leaves_its_place(
     ("seam", "target"),
     [
         ("_pipe.Pipe.statistics", STATS),
-        ("_pipe.Pipe.statistics", EVENTS),
+        ("_places.Places.full_for", EVENTS),
         ("_gate.Gate.check", STATS),
         ("_gate.check_loopback", EVENTS),
         ("quart.parse_filter", EVENTS),
