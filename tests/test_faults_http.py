@@ -41,9 +41,9 @@ SEAMS = [
     "_pipe.ClientQueue",
     "_pipe.Pipe.subscribe",
     "_stream.EventStream.__anext__",
-    "_subscription.Subscription._until_ready",
+    "_mailbox.Mailbox.until_ready",
     "_pipe.Pipe._fell_silent",
-    "_subscription.Subscription._take_bytes",
+    "_mailbox.Mailbox.take_bytes",
     "_client.ClientQueue.take",
     "_batch.Batch.head",
 ]

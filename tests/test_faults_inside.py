@@ -42,7 +42,7 @@ SEAMS = [
     "_dispatcher.Dispatcher._serve",
     "_log.Log.since",
     "_batch.Batch.select",
-    "_subscription.Subscription._deliver",
+    "_mailbox.Mailbox.deliver",
     "_client.ClientQueue.offer",
     "_client.ClientQueue.lose",
     "_batch.Batch.part",
@@ -71,7 +71,7 @@ async def test_the_run_goes_on_after_a_fault_in_it(
         assert pipe.statistics().queued == 0
 
 
-@pytest.mark.parametrize("seam", [*SEAMS, "_subscription.Subscription._wake"])
+@pytest.mark.parametrize("seam", [*SEAMS, "_mailbox.Mailbox.wake"])
 async def test_a_fault_in_the_run_is_logged_with_its_place(
     seam: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,8 +174,8 @@ async def test_a_pipe_with_a_fault_that_lasts_can_be_stopped(
     [
         "_intake.Intake.tell_drops",
         "_log.Log.gap_since",
-        "_subscription.Subscription._write_off",
-        "_subscription.Subscription._end",
+        "_mailbox.Mailbox.write_off",
+        "_mailbox.Mailbox.end",
         "_report.FaultReport.close",
     ],
 )

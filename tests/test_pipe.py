@@ -15,6 +15,7 @@ from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
 from vizpipe_trio._dispatcher import Dispatcher
+from vizpipe_trio._mailbox import Mailbox
 from vizpipe_trio._sse import encode_event
 from vizpipe_trio._stream import EventStream
 
@@ -53,7 +54,7 @@ async def test_one_that_leaves_gets_nothing_more_and_leaves_nothing_behind() -> 
         pipe.emit(Event())
         await wait_all_tasks_blocked()
         assert (subscription.offered, subscription.queued) == (1, 0)
-        assert not subscription._queue
+        assert not subscription._mailbox.queue
         assert pipe.statistics().clients == 0
         with pytest.raises(trio.ClosedResourceError):
             await anext(subscription)
@@ -321,11 +322,11 @@ async def test_a_run_that_is_cancelled_at_its_end_ends_every_client_all_the_same
         await wait_all_tasks_blocked()
         pipe.stop()
         passes = 0
-        while not subscriptions[0]._ended:
+        while not subscriptions[0]._mailbox.ended:
             await trio.lowlevel.checkpoint()
             passes += 1
         assert passes < 20
-        assert not subscriptions[-1]._ended
+        assert not subscriptions[-1]._mailbox.ended
         nursery.cancel_scope.cancel()
     for subscription in subscriptions:
         with trio.fail_after(5):
@@ -655,7 +656,7 @@ async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(
                 for event in numbered(100):
                     pipe.emit(event)
                 await trio.lowlevel.checkpoint()
-                subscription._abandon()
+                subscription._mailbox.queue.abandon()
             assert len(pipe._intake._gaps) <= 2
         statistics = pipe.statistics()
         assert statistics.dropped > 10_000
@@ -893,7 +894,7 @@ async def test_stop_from_a_thread_ends_who_waits_on_a_pipe_that_does_not_run() -
 async def test_stop_from_a_thread_ends_who_comes_in_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     add = Dispatcher.add
 
-    def stop_and_add(dispatcher: Dispatcher, client: Subscription) -> None:
+    def stop_and_add(dispatcher: Dispatcher, client: Mailbox) -> None:
         stop = threading.Thread(target=pipe.stop)
         stop.start()
         stop.join()
@@ -934,7 +935,7 @@ async def test_who_waits_in_another_run_of_trio_when_the_pipe_begins_to_run_is_e
     with pipe.subscribe() as stranger, pipe.subscribe() as own:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.to_thread.run_sync, elsewhere, abandon_on_cancel=True))
-            await until(lambda: stranger._reader is not None)
+            await until(lambda: stranger._mailbox._reader is not None)
             with trio.fail_after(5):
                 await nursery.start(pipe.run)
                 pipe.emit(Event(request_id="r1"))
@@ -1040,7 +1041,7 @@ async def test_a_ctrl_c_cannot_leave_a_client_behind_when_it_comes_or_goes(
     def look(name: str) -> None:
         original = getattr(Dispatcher, name)
 
-        def looked_at(dispatcher: Dispatcher, client: Subscription) -> None:
+        def looked_at(dispatcher: Dispatcher, client: Mailbox) -> None:
             protected[name] = trio.lowlevel.currently_ki_protected()
             original(dispatcher, client)
 

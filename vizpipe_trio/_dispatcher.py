@@ -17,10 +17,10 @@ from ._entrance import Entrance
 from ._heartbeats import Heartbeats
 from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
+from ._mailbox import Mailbox, Parcel
 from ._pace import Pace
 from ._report import FaultReport
 from ._sight import Seen
-from ._subscription import Parcel, Subscription
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
@@ -67,18 +67,18 @@ class Dispatcher:
         self._pace = Pace(flush_interval)
         self._heartbeats = Heartbeats()
         # In the order in which they were served last, so the hindmost first.
-        self._clients: OrderedDict[Subscription, Served] = OrderedDict()
+        self._clients: OrderedDict[Mailbox, Served] = OrderedDict()
 
-    def add(self, client: Subscription) -> None:
+    def add(self, client: Mailbox) -> None:
         """Hand out to a client what comes from now on."""
         self._clients[client] = Served(self._log.head, self._pace.round_ended)
 
-    def forget(self, client: Subscription) -> None:
+    def forget(self, client: Mailbox) -> None:
         """Let go of a client, if it is still there."""
         self._clients.pop(client, None)
         self._heartbeats.forget(client)
 
-    def fell_silent(self, client: Subscription) -> None:
+    def fell_silent(self, client: Mailbox) -> None:
         """Note that a client waits, which is to be woken for its heartbeat."""
         if self._heartbeats.fell_silent(client, trio.current_time()):
             self._entrance.rouse()  # it may mean to rest for longer
@@ -86,7 +86,7 @@ class Dispatcher:
     def end_soon(self) -> None:
         """End the clients without a run, from anywhere."""
         for client in list(self._clients):
-            client._end_soon()
+            client.end_soon()
 
     async def run(self) -> None:
         """Serve the clients until there is nothing more to do, whatever goes wrong; then end them."""
@@ -114,9 +114,9 @@ class Dispatcher:
     def _part_with_strangers(self) -> None:
         """End the clients that wait in other runs of Trio: the pipe did not run, so they could."""
         run = trio.lowlevel.current_trio_token()
-        for client in [client for client in list(self._clients) if client._waits_elsewhere(run)]:
+        for client in [client for client in list(self._clients) if client.waits_elsewhere(run)]:
             self.forget(client)
-            client._end_soon()
+            client.end_soon()
 
     def wind_up(self) -> None:
         """End every client that is left, without a checkpoint: the run was cancelled, or broke."""
@@ -138,7 +138,7 @@ class Dispatcher:
             self._faults.note_own("drops at the end were not told", error)
         for client, (place, _) in list(islice(self._clients.items(), most)):
             if place != self._log.head:
-                due = client.offered + self._log.head.events - place.events
+                due = client.queue.offered + self._log.head.events - place.events
                 self._pass_over(client, due, place)
             self._dismiss(client)
 
@@ -202,19 +202,19 @@ class Dispatcher:
         until = perf_counter() + TURN_SECONDS
         while (hindmost := self._hindmost()) is not None:
             client, (place, _) = hindmost
-            due = client.offered + served.place.events - place.events
-            key = place, client._filter_key, client._seen
+            due = client.queue.offered + served.place.events - place.events
+            key = place, client.filter_key, client.seen
             try:
                 if key not in parcels:
                     parcels[key] = [
-                        (len(batch), batch.select(client.filter, self._faults), gap)
-                        for batch, gap in self._log.since(place, client._seen)
+                        (len(batch), batch.select(client.queue.filter, self._faults), gap)
+                        for batch, gap in self._log.since(place, client.seen)
                     ]
                 # Before it is woken, and only if its own filter has not just closed it.
                 if self._move_back(client, served):
-                    woken += client._deliver(parcels[key], self._pace.max_write)
-                    if client._seen:
-                        client._seen = self._log.not_passed(client._seen)
+                    woken += client.deliver(parcels[key], self._pace.max_write)
+                    if client.seen:
+                        client.seen = self._log.not_passed(client.seen)
             except Exception as error:
                 self._faults.note_own("a client could not be served, and missed what was new", error)
                 if self._move_back(client, served):
@@ -222,7 +222,7 @@ class Dispatcher:
             if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return
 
-    def _move_back(self, client: Subscription, served: Served) -> bool:
+    def _move_back(self, client: Mailbox, served: Served) -> bool:
         """Note what a client was offered, if it is still there."""
         if client not in self._clients:
             return False
@@ -230,7 +230,7 @@ class Dispatcher:
         self._clients.move_to_end(client)
         return True
 
-    def _pass_over(self, client: Subscription, due: int, place: Place | None = None) -> bool:
+    def _pass_over(self, client: Mailbox, due: int, place: Place | None = None) -> bool:
         """Have a client miss what of so many events it was not offered; say whether that woke a task.
 
         Args:
@@ -239,21 +239,21 @@ class Dispatcher:
             place: Up to where it was offered everything; None if that is not known.
         """
         try:
-            return client._write_off(due, None if place is None else self._log.gap_since(place))
+            return client.write_off(due, None if place is None else self._log.gap_since(place))
         except Exception as error:
             self._faults.note_own("a client could not be served at all, and was ended", error)
             self._dismiss(client)
             return True
 
-    def _dismiss(self, client: Subscription) -> None:
+    def _dismiss(self, client: Mailbox) -> None:
         """End a client: it gets what it has in its queue, and nothing more."""
         self._clients.pop(client, None)
         try:
-            client._end()
+            client.end()
         except Exception as error:
             self._faults.note_own("a client could not be woken for its end", error)
 
-    def _hindmost(self) -> tuple[Subscription, Served] | None:
+    def _hindmost(self) -> tuple[Mailbox, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
         for client, served in self._clients.items():
             return None if served.place == self._log.head else (client, served)
@@ -261,4 +261,4 @@ class Dispatcher:
 
     def _send_heartbeats(self, now: float) -> int:
         """Wake some of the clients that have been silent for long; return how many."""
-        return sum(client._wake() for client in self._heartbeats.take_due(now, CLIENTS_A_TURN))
+        return sum(client.wake() for client in self._heartbeats.take_due(now, CLIENTS_A_TURN))

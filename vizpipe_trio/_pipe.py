@@ -4,7 +4,7 @@ Two laws stand above everything here. The pipe never blocks the host's hot path,
 neither by waiting nor by hogging the thread that all of Trio's tasks share. And it
 may lose events, but every loss is counted and told.
 
-    emit, any thread ──▶ Entrance ──▶ Intake ──▶ Log ──▶ Dispatcher ──▶ one ClientQueue per Subscription
+    emit, any thread ──▶ Entrance ──▶ Intake ──▶ Log ──▶ Dispatcher ──▶ one Mailbox per Subscription
 """
 
 import logging
@@ -23,6 +23,7 @@ from ._event import Event
 from ._intake import Intake
 from ._junction import Junction
 from ._log import Log
+from ._mailbox import Mailbox
 from ._record import Recording
 from ._replay import replay
 from ._report import FaultReport
@@ -156,28 +157,28 @@ class Pipe:
         if not heartbeat_interval > 0:
             raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
         queue = ClientQueue(self._client_capacity, filter, self._totals)
-        subscription = Subscription(queue, heartbeat_interval, self._forget, self._fell_silent)
-        subscription._seen = self._log.seen_elsewhere(last_event_id)
+        mailbox = Mailbox(queue, heartbeat_interval, self._forget, self._fell_silent)
+        mailbox.seen = self._log.seen_elsewhere(last_event_id)
         self._open += 1
-        self._dispatcher.add(subscription)
+        self._dispatcher.add(mailbox)
         if self._entrance.closed:  # looked at last: a stop from a thread sees the client, or is seen here
-            self._dispatcher.forget(subscription)
-            subscription._end()
-        return subscription
+            self._dispatcher.forget(mailbox)
+            mailbox.end()
+        return Subscription(mailbox)
 
-    def _forget(self, subscription: Subscription) -> None:
+    def _forget(self, mailbox: Mailbox) -> None:
         self._open -= 1
-        self._dispatcher.forget(subscription)
+        self._dispatcher.forget(mailbox)
 
-    def _fell_silent(self, subscription: Subscription) -> bool:
+    def _fell_silent(self, mailbox: Mailbox, waits_in: trio.lowlevel.TrioToken) -> bool:
         """Note that a client waits from now on; say whether it will be woken for its heartbeat."""
         run = self._entrance.token
         if run is None:
             return False
-        if run is not subscription._token:
+        if run is not waits_in:
             raise RuntimeError("this task is in another run of Trio than its pipe's")
-        if subscription.heartbeat_interval < math.inf:
-            self._dispatcher.fell_silent(subscription)
+        if mailbox.heartbeat_interval < math.inf:
+            self._dispatcher.fell_silent(mailbox)
         return True
 
     def replay(self, last_event_id: str, filter: EventFilter | None = None) -> Iterator[bytes]:  # noqa: A002

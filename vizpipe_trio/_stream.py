@@ -9,9 +9,9 @@ from typing import Self
 import trio
 
 from ._batch import EventFilter
+from ._mailbox import Mailbox
 from ._pipe import Pipe
 from ._sse import missed_frame, preamble
-from ._subscription import Subscription
 
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
@@ -65,7 +65,7 @@ class EventStream:
         self._filter = filter
         self._last_event_id = last_event_id
         self._heartbeat_interval = heartbeat_interval
-        self._subscription: Subscription | None = None
+        self._mailbox: Mailbox | None = None
         self._prelude: Iterator[bytes] | None = None
         self._drained_by = math.inf
 
@@ -74,9 +74,9 @@ class EventStream:
         # No checkpoint between these two: each event is in one of them and not in both. And
         # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
-        self._subscription = self._pipe.subscribe(
+        self._mailbox = self._pipe.subscribe(
             self._filter, heartbeat_interval=self._heartbeat_interval, last_event_id=self._last_event_id
-        )
+        )._mailbox
         self._prelude = chain([_BEGINNING], replay)
         return self
 
@@ -87,23 +87,23 @@ class EventStream:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
 
     def __aiter__(self) -> Self:
         return self
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> bytes:
-        subscription = self._subscription
-        if subscription is None:
+        mailbox = self._mailbox
+        if mailbox is None:
             raise RuntimeError("enter the stream first: with stream: ...")
         is_late = False
-        if subscription._ended:
+        if mailbox.ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
             is_late = trio.current_time() > self._drained_by
             if is_late:
-                subscription._abandon()
+                mailbox.queue.abandon()
         while self._prelude is not None:
             await trio.lowlevel.checkpoint()
             write = next(self._prelude, None)
@@ -112,8 +112,8 @@ class EventStream:
                 self._prelude = None
             if write:
                 return missed_frame("history", None) if is_lost else write
-        await subscription._until_ready()  # and not receive_bytes(): see Subscription
+        await mailbox.until_ready()  # and not receive_bytes(): see Mailbox
         try:
-            return subscription._take_bytes(trio.current_time())
+            return mailbox.take_bytes(trio.current_time())
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
