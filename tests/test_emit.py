@@ -115,7 +115,7 @@ def test_an_emit_that_finds_trio_gone_is_a_drop(thread: int | None) -> None:
 
     pipe = Pipe()
     entrance: Any = pipe._entrance
-    entrance._token = trio.run(token)
+    entrance.token = trio.run(token)
     entrance._thread = thread
     entrance._alarm = 0
     assert not pipe.emit(Event())

@@ -166,18 +166,31 @@ def test_a_reason_quotes_no_more_than_a_line_of_the_event() -> None:
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("field", ["subject", "request_id", "source", "labels", "stages"])
-def test_an_event_that_is_far_too_large_is_refused_without_being_encoded(field: str) -> None:
-    """It would hold up the host: a hundred of a megabyte each take seconds."""
-    many = 1_000_000
-    value: Any = {"labels": [_Uncounted()] * many, "stages": [StageInfo(1, "")] * many}.get(field, "x" * many)
-    with pytest.raises(ValueError, match=r"it is at least|it has 1000000 labels"):
-        marshal_sse(Event(**{field: value}))
-
-
 class _Uncounted:
     def __len__(self) -> int:
         raise AssertionError
+
+
+FAR_TOO_LONG = "x" * 1_000_000
+FAR_TOO_LARGE: dict[str, Any] = {
+    **dict.fromkeys(["subject", "request_id", "source", "op", "actor_type", "status"], FAR_TOO_LONG),
+    "labels": [FAR_TOO_LONG],
+    "stages": [StageInfo(1, FAR_TOO_LONG)],
+    "many labels": [_Uncounted()] * 1_000_000,
+    "many stages": [StageInfo(1, "")] * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("field", FAR_TOO_LARGE)
+def test_an_event_that_is_far_too_large_is_refused_without_being_encoded(field: str) -> None:
+    """It would hold up the host: a hundred of a megabyte each take seconds."""
+    with pytest.raises(ValueError, match=r"it is at least|it has 1000000 labels"):
+        marshal_sse(Event(**{field.removeprefix("many "): FAR_TOO_LARGE[field]}))
+
+
+def test_a_label_that_is_no_string_is_refused_whatever_is_in_it() -> None:
+    with pytest.raises(ValueError, match="one of its labels is no string but a list"):
+        marshal_sse(Event(labels=[cast("Any", [FAR_TOO_LONG])]))
 
 
 class _Twice(tzinfo):

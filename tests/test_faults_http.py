@@ -36,15 +36,14 @@ async def read_all(viewer: Connection) -> None:
 
 # What a viewer's own task does, from its first step to its last.
 SEAMS = [
-    "_stream.preamble",
     "_pipe.Pipe.replay",
     "_log.Log.resume",
     "_pipe.ClientQueue",
     "_pipe.Pipe.subscribe",
     "_stream.EventStream.__anext__",
-    "_subscription.Subscription._until_ready",
+    "_mailbox.Mailbox.until_ready",
     "_pipe.Pipe._fell_silent",
-    "_subscription.Subscription._take_bytes",
+    "_mailbox.Mailbox.take_bytes",
     "_client.ClientQueue.take",
     "_batch.Batch.head",
 ]
@@ -78,7 +77,7 @@ async def test_a_stream_that_breaks_ends_alone_and_leaves_its_place(
     ("seam", "target"),
     [
         ("_pipe.Pipe.statistics", STATS),
-        ("_pipe.Pipe.statistics", EVENTS),
+        ("_places.Places.full_for", EVENTS),
         ("_gate.Gate.check", STATS),
         ("_gate.check_loopback", EVENTS),
         ("quart.parse_filter", EVENTS),

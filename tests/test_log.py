@@ -1,5 +1,7 @@
 """The log: what connected clients are offered, and what those that come back are given."""
 
+from typing import Any, cast
+
 import pytest
 
 from vizpipe_trio._batch import Batch
@@ -36,6 +38,16 @@ def follows(log: Log, place: Place) -> list[str | int]:
 def test_what_came_after_the_id_is_given_in_order() -> None:
     log, run = log_of(5, keep=10)
     assert given(log, f"{run}-2") == (None, ["3", "4", "5"])
+
+
+def test_a_batch_that_could_not_be_appended_leaves_nothing_behind() -> None:
+    log, run = log_of(2, keep=10)
+    with pytest.raises(TypeError):
+        log.extend(Batch([Event(request_id="lost")], [b"lost"], cast("Any", None)))
+    log.extend(Batch([Event(request_id="3")], [b"3"], [3.0]))
+    [(batch, _)] = log.since(log.resume(f"{run}-1")[1])
+    assert [event.request_id for event in batch.events] == ["2", "3"]
+    assert (batch.frames[-1], batch.times[-1]) == (b"3", 3.0)
 
 
 def test_nothing_is_given_to_a_client_that_saw_everything() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -9,10 +10,14 @@ from typing import Any
 
 import pytest
 import trio
+from support import until
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
+from vizpipe_trio._dispatcher import Dispatcher
+from vizpipe_trio._mailbox import Mailbox
 from vizpipe_trio._sse import encode_event
+from vizpipe_trio._stream import EventStream
 
 
 def numbered(count: int, start: int = 0) -> list[Event]:
@@ -49,7 +54,7 @@ async def test_one_that_leaves_gets_nothing_more_and_leaves_nothing_behind() -> 
         pipe.emit(Event())
         await wait_all_tasks_blocked()
         assert (subscription.offered, subscription.queued) == (1, 0)
-        assert not subscription._queue
+        assert not subscription._mailbox.queue
         assert pipe.statistics().clients == 0
         with pytest.raises(trio.ClosedResourceError):
             await anext(subscription)
@@ -289,6 +294,52 @@ async def test_stop_ends_a_subscriber_that_waits() -> None:
         assert got == [[]]
 
 
+async def test_other_tasks_get_their_turn_while_many_clients_are_ended() -> None:
+    ended = 0
+
+    async def read(subscription: Subscription) -> None:
+        nonlocal ended
+        assert await numbers(subscription) == []
+        ended += 1
+
+    async with open_pipe() as pipe, trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(read, pipe.subscribe())
+        await wait_all_tasks_blocked()
+        pipe.stop()
+        ended_by_turn = [0]
+        while ended < 100:
+            await trio.lowlevel.checkpoint()
+            ended_by_turn.append(ended)
+    assert max(b - a for a, b in pairwise(ended_by_turn)) <= 20  # two turns, when Trio shuffles them so
+
+
+async def test_a_run_that_is_cancelled_at_its_end_ends_every_client_all_the_same() -> None:
+    pipe = Pipe()
+    subscriptions = [pipe.subscribe() for _ in range(100)]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        await wait_all_tasks_blocked()
+        pipe.stop()
+        passes = 0
+        while not subscriptions[0]._mailbox.ended:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+        assert passes < 20
+        assert not subscriptions[-1]._mailbox.ended
+        nursery.cancel_scope.cancel()
+    for subscription in subscriptions:
+        with trio.fail_after(5):
+            assert await numbers(subscription) == []
+
+
+async def test_running_a_pipe_that_was_stopped_before_is_a_checkpoint() -> None:
+    pipe = Pipe()
+    pipe.stop()
+    with assert_checkpoints():
+        await pipe.run()
+
+
 async def test_cancelling_the_nursery_ends_the_subscribers() -> None:
     pipe = Pipe()
     with pipe.subscribe() as subscription:
@@ -310,6 +361,7 @@ async def test_a_pipe_that_was_cancelled_can_be_run_again() -> None:
                 pipe.emit(Event(request_id="r1"))
                 assert (await anext(subscription)).request_id == "r1"
             nursery.cancel_scope.cancel()
+        assert (pipe.statistics().running, pipe.statistics().stopped) == (False, False)
     assert pipe.statistics().broadcast == 2
 
 
@@ -604,7 +656,7 @@ async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(
                 for event in numbered(100):
                     pipe.emit(event)
                 await trio.lowlevel.checkpoint()
-                subscription._abandon()
+                subscription._mailbox.queue.abandon()
             assert len(pipe._intake._gaps) <= 2
         statistics = pipe.statistics()
         assert statistics.dropped > 10_000
@@ -685,10 +737,84 @@ async def test_what_was_not_handed_out_when_the_run_is_cancelled_is_missed_and_t
             nursery.cancel_scope.cancel()
         statistics = pipe.statistics()
         assert subscription.offered == statistics.broadcast == subscription.queued + subscription.missed
-        assert subscription.missed > 0
+        assert subscription.missed == statistics.missed_history > 0
+        assert statistics.missed == 0  # it was not too slow
         assert statistics.broadcast + statistics.queued == 6
         received = await subscription.receive_bytes()
         assert received.endswith(b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n')
+
+
+async def test_what_was_dropped_when_the_run_is_cancelled_is_told_to_who_was_there() -> None:
+    pipe = Pipe(10)
+    with EventStream(pipe) as stream, pipe.subscribe():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            for event in numbered(25):
+                pipe.emit(event)
+        _, told = [write async for write in stream]
+    assert told == b'event: missed\ndata: {"missed":15,"reason":"overload"}\n\n'
+    assert pipe.statistics().missed_overload == 30
+
+
+async def test_who_is_behind_when_the_run_is_cancelled_is_told_of_drops_as_well(
+    autojump_clock: MockClock,
+) -> None:
+    pipe = Pipe(4, flush_interval=1000)
+    with pipe.subscribe() as subscription:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pipe.run)
+            for count in (1, 1, 6):
+                for event in numbered(count):
+                    pipe.emit(event)
+                await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        received = await subscription.receive_bytes()
+    assert received.endswith(
+        b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n'
+        b'event: missed\ndata: {"missed":2,"reason":"overload"}\n\n'
+    )
+    assert pipe.statistics().missed_overload == 2
+
+
+async def test_who_comes_back_after_a_cancelled_run_is_not_told_twice_how_many_were_dropped(
+    autojump_clock: MockClock,
+) -> None:
+    pipe = Pipe(10)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        with pipe.subscribe() as subscription:
+            pipe.emit(Event())
+            seen = (await subscription.receive_bytes()).partition(b"\n")[0].removeprefix(b"id: ").decode()
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            for event in numbered(25):
+                pipe.emit(event)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.run)
+        await trio.sleep(1)
+        first, second = (write for write in pipe.replay(seen) if write)
+        pipe.stop()
+    assert first == b'event: missed\ndata: {"missed":null,"reason":"overload"}\n\n'
+    assert (second.count(b"id: "), second.count(b"missed")) == (10, 0)
+
+
+async def test_a_drop_in_the_very_turn_of_the_stop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(event: Event) -> bytes:
+        if not pipe.statistics().stopped:
+            assert not pipe.emit(Event())
+            pipe.stop()
+        return encode_event(event)
+
+    monkeypatch.setattr("vizpipe_trio._intake.encode_event", encode)
+    async with open_pipe(4) as pipe:
+        with EventStream(pipe) as stream:
+            for event in numbered(4):
+                pipe.emit(event)
+            wrote = b"".join([write async for write in stream])
+    assert wrote.count(b"id: ") == 4
+    assert wrote.endswith(b'event: missed\ndata: {"missed":1,"reason":"overload"}\n\n')
 
 
 async def test_no_filter_runs_when_the_run_is_cancelled(autojump_clock: MockClock) -> None:
@@ -765,6 +891,21 @@ async def test_stop_from_a_thread_ends_who_waits_on_a_pipe_that_does_not_run() -
             await trio.to_thread.run_sync(pipe.stop)
 
 
+async def test_stop_from_a_thread_ends_who_comes_in_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Dispatcher.add
+
+    def stop_and_add(dispatcher: Dispatcher, client: Mailbox) -> None:
+        stop = threading.Thread(target=pipe.stop)
+        stop.start()
+        stop.join()
+        add(dispatcher, client)
+
+    monkeypatch.setattr(Dispatcher, "add", stop_and_add)
+    pipe = Pipe()
+    with pipe.subscribe() as subscription, trio.fail_after(1):
+        assert await numbers(subscription) == []
+
+
 async def test_stop_from_a_thread_ends_who_waits_on_a_subscription_made_outside_trio() -> None:
     pipe = Pipe()
     subscription = await trio.to_thread.run_sync(pipe.subscribe)
@@ -773,6 +914,35 @@ async def test_stop_from_a_thread_ends_who_waits_on_a_subscription_made_outside_
         await wait_all_tasks_blocked()
         with trio.fail_after(5):
             await trio.to_thread.run_sync(pipe.stop)
+
+
+async def test_a_subscription_cannot_be_waited_for_in_another_run_of_trio() -> None:
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription, pipe.subscribe() as own:
+            with trio.fail_after(5), pytest.raises(RuntimeError, match="another run of Trio"):
+                await trio.to_thread.run_sync(trio.run, numbers, subscription, abandon_on_cancel=True)
+            pipe.emit(Event(request_id="r1"))
+            assert (await anext(own)).request_id == "r1"
+
+
+async def test_who_waits_in_another_run_of_trio_when_the_pipe_begins_to_run_is_ended() -> None:
+    pipe = Pipe()
+    ended: list[list[int]] = []
+
+    def elsewhere() -> None:
+        ended.append(trio.run(numbers, stranger))
+
+    with pipe.subscribe() as stranger, pipe.subscribe() as own:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio.to_thread.run_sync, elsewhere, abandon_on_cancel=True))
+            await until(lambda: stranger._mailbox._reader is not None)
+            with trio.fail_after(5):
+                await nursery.start(pipe.run)
+                pipe.emit(Event(request_id="r1"))
+                assert (await anext(own)).request_id == "r1"
+                await until(lambda: bool(ended))
+            pipe.stop()
+    assert ended == [[]]
 
 
 async def test_whatever_ends_the_run_ends_the_subscribers() -> None:
@@ -861,3 +1031,30 @@ async def test_a_ctrl_c_cannot_come_between_taking_an_event_and_counting_it(
     async with open_pipe() as pipe:
         pipe.emit(Event())
     assert protected == [True]
+
+
+async def test_a_ctrl_c_cannot_leave_a_client_behind_when_it_comes_or_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    protected: dict[str, bool] = {}
+
+    def look(name: str) -> None:
+        original = getattr(Dispatcher, name)
+
+        def looked_at(dispatcher: Dispatcher, client: Mailbox) -> None:
+            protected[name] = trio.lowlevel.currently_ki_protected()
+            original(dispatcher, client)
+
+        monkeypatch.setattr(Dispatcher, name, looked_at)
+
+    look("add")
+    look("forget")
+    pipe = Pipe()
+    with pipe.subscribe():
+        pass
+    assert protected == {"add": True, "forget": True}
+    protected.clear()
+    with EventStream(pipe):
+        assert not trio.lowlevel.currently_ki_protected()
+    assert protected == {"add": True, "forget": True}
+    await trio.lowlevel.checkpoint()

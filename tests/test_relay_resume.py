@@ -128,8 +128,8 @@ class Viewer:
         dispatcher = self.worker.pipe._dispatcher
         while dispatcher._hindmost() is not None:
             dispatcher._serve(0.0, 0)
-        while self.subscription._queue:
-            self.note(self.subscription._take_bytes(0.0))
+        while self.subscription._mailbox.queue:
+            self.note(self.subscription._mailbox.take_bytes(0.0))
 
     def note(self, data: bytes) -> None:
         self.seen += re.findall(r'"request_id":"(\w+)"', data.decode())

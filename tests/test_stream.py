@@ -221,6 +221,40 @@ async def test_a_client_too_slow_for_its_replay_does_not_hold_up_the_end(autojum
     assert rest == [b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n']
 
 
+async def test_a_client_too_slow_for_the_end_is_told_of_no_gap_if_nothing_was_left(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe() as pipe:
+        run = await run_of(pipe)
+        await trio.sleep(1)
+        with EventStream(pipe, last_event_id=f"{run}-1") as stream:
+            pipe.stop()
+            await wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await anext(stream)
+            await trio.sleep(1)  # the write took that long
+            assert [write async for write in stream] == [PREAMBLE]
+
+
+async def test_a_client_too_slow_for_the_end_is_told_once_of_what_the_history_had_lost(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pipe(history=256) as pipe:
+        run = await run_of(pipe)
+        for number in range(600):
+            pipe.emit(Event(op="WRITE" if number < 10 else "QUERY"))
+        await trio.sleep(1)
+        wanted = EventStream(pipe, filter=lambda event: event.op == "WRITE", last_event_id=f"{run}-1")
+        with wanted as stream:
+            pipe.stop()
+            await wait_all_tasks_blocked()
+            assert await anext(stream) == PREAMBLE
+            assert await anext(stream) == b'event: missed\ndata: {"missed":null,"reason":"history"}\n\n'
+            await trio.sleep(1)  # the write took that long
+            assert [write async for write in stream] == []
+
+
 async def test_a_cancelled_step_loses_nothing_of_the_replay() -> None:
     async with open_pipe() as pipe:
         for _ in range(3):

@@ -143,19 +143,26 @@ class ClientQueue:
         self._miss(self.queued)
         self.queued = 0
 
-    def write_off(self, offered: int) -> None:
+    def write_off(self, offered: int, gap: Gap | None) -> None:
         """Count as missed what of so many events was never queued, because offering them failed.
 
-        The client is told of a gap of unknown size, once for all that follow on each other:
-        what was dropped at the entrance may have been lost with it.
+        The client is told of a loss of unknown size, once for all that follow on each other: its
+        filter was not asked.
+
+        Args:
+            offered: How many events were broadcast.
+            gap: What else was lost with them. If that is not known, the same loss stands for it.
         """
         self.offered = offered
         lost = offered - self.delivered - self.missed - self.filtered - self.queued
         self.missed += lost
-        self.totals.missed += lost
-        self._close_gap()
-        if not self._items or self._items[-1] is not _UNKNOWN:
-            self._items.append(_UNKNOWN)
+        self.totals.history += lost  # as it is told: no client was too slow for it
+        if lost or gap is None:
+            self._close_gap()
+            if not self._items or self._items[-1] is not _UNKNOWN:
+                self._items.append(_UNKNOWN)
+        if gap is not None:
+            self.lose(gap)
 
     def clear(self) -> None:
         """Let go of what is queued. The account keeps it as queued: never delivered."""

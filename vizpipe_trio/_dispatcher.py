@@ -7,6 +7,7 @@ counted as missed by the clients that it hit, and the work goes on.
 import math
 from collections import OrderedDict
 from contextlib import suppress
+from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
@@ -16,10 +17,10 @@ from ._entrance import Entrance
 from ._heartbeats import Heartbeats
 from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
+from ._mailbox import Mailbox, Parcel
 from ._pace import Pace
 from ._report import FaultReport
 from ._sight import Seen
-from ._subscription import Parcel, Subscription
 
 CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
@@ -66,18 +67,18 @@ class Dispatcher:
         self._pace = Pace(flush_interval)
         self._heartbeats = Heartbeats()
         # In the order in which they were served last, so the hindmost first.
-        self._clients: OrderedDict[Subscription, Served] = OrderedDict()
+        self._clients: OrderedDict[Mailbox, Served] = OrderedDict()
 
-    def add(self, client: Subscription) -> None:
+    def add(self, client: Mailbox) -> None:
         """Hand out to a client what comes from now on."""
         self._clients[client] = Served(self._log.head, self._pace.round_ended)
 
-    def forget(self, client: Subscription) -> None:
+    def forget(self, client: Mailbox) -> None:
         """Let go of a client, if it is still there."""
         self._clients.pop(client, None)
         self._heartbeats.forget(client)
 
-    def fell_silent(self, client: Subscription) -> None:
+    def fell_silent(self, client: Mailbox) -> None:
         """Note that a client waits, which is to be woken for its heartbeat."""
         if self._heartbeats.fell_silent(client, trio.current_time()):
             self._entrance.rouse()  # it may mean to rest for longer
@@ -85,11 +86,12 @@ class Dispatcher:
     def end_soon(self) -> None:
         """End the clients without a run, from anywhere."""
         for client in list(self._clients):
-            client._end_soon()
+            client.end_soon()
 
     async def run(self) -> None:
-        """Serve the clients until there is nothing more to do, whatever goes wrong."""
+        """Serve the clients until there is nothing more to do, whatever goes wrong; then end them."""
         attempts = LAST_ATTEMPTS
+        self._part_with_strangers()
         self._intake.note_rest(trio.current_time())  # the clock is not that of the run before
         while attempts:
             try:
@@ -97,34 +99,57 @@ class Dispatcher:
             except Exception as error:
                 self._faults.note_own("the dispatcher failed, and goes on", error)
             else:
-                return
+                break
             attempts -= self._entrance.closed
             with suppress(Exception):
                 self._faults.flush()
             await trio.sleep(FAULT_PAUSE)
+        while True:  # the end of a stream is a write as well
+            self._see_off(CLIENTS_A_TURN)
+            for _ in range(PASSES_A_WRITE):
+                await trio.lowlevel.checkpoint()
+            if not self._clients:
+                return
+
+    def _part_with_strangers(self) -> None:
+        """End the clients that wait in other runs of Trio: the pipe did not run, so they could."""
+        run = trio.lowlevel.current_trio_token()
+        for client in [client for client in list(self._clients) if client.waits_elsewhere(run)]:
+            self.forget(client)
+            client.end_soon()
 
     def wind_up(self) -> None:
-        """End every client. What was not handed out to it by now, it has missed; it is told.
-
-        No filter runs and nothing is encoded: there may be thousands of clients, and this is
-        done without a checkpoint.
-        """
-        for client, (place, _) in list(self._clients.items()):
-            if place != self._log.head:
-                self._pass_over(client, client.offered + self._log.head.events - place.events)
-            self._dismiss(client)
+        """End every client that is left, without a checkpoint: the run was cancelled, or broke."""
+        self._see_off(len(self._clients))
         # The next run may have another clock.
         self._heartbeats = Heartbeats()
         self._pace = Pace(self._flush_interval)
         with suppress(Exception):  # a clock, say: there is nobody left to tell
             self._faults.close()
 
+    def _see_off(self, most: int) -> None:
+        """End so many clients. What was not handed out to them by now, they have missed; they are told.
+
+        No filter runs and nothing is encoded: there may be thousands of them.
+        """
+        try:
+            self._intake.tell_drops()
+        except Exception as error:
+            self._faults.note_own("drops at the end were not told", error)
+        for client, (place, _) in list(islice(self._clients.items(), most)):
+            if place != self._log.head:
+                due = client.queue.offered + self._log.head.events - place.events
+                self._pass_over(client, due, place)
+            self._dismiss(client)
+
     async def _take_turns(self) -> None:
         """Serve the clients in rounds, the hindmost first, some a turn."""
         entrance, pace = self._entrance, self._pace
         half_full = entrance.capacity // 2
-        while not entrance.closed or entrance.waiting or self._hindmost() is not None:
-            if self._hindmost() is None and not entrance.waiting and not self._intake.has_arrivals:
+        intake = self._intake
+        while not entrance.closed or entrance.waiting or intake.has_drops or self._hindmost() is not None:
+            is_idle = not (entrance.waiting or intake.has_drops or intake.has_arrivals)
+            if is_idle and self._hindmost() is None:
                 self._log.settle(self._log.head)  # now, and not when the next event is in a hurry
                 heartbeat_in = self._heartbeats.due_in(trio.current_time())
                 late = await entrance.rest(alarm=0, seconds=min(self._faults.due_in(), heartbeat_in))
@@ -177,19 +202,19 @@ class Dispatcher:
         until = perf_counter() + TURN_SECONDS
         while (hindmost := self._hindmost()) is not None:
             client, (place, _) = hindmost
-            due = client.offered + served.place.events - place.events
-            key = place, client._filter_key, client._seen
+            due = client.queue.offered + served.place.events - place.events
+            key = place, client.filter_key, client.seen
             try:
                 if key not in parcels:
                     parcels[key] = [
-                        (len(batch), batch.select(client.filter, self._faults), gap)
-                        for batch, gap in self._log.since(place, client._seen)
+                        (len(batch), batch.select(client.queue.filter, self._faults), gap)
+                        for batch, gap in self._log.since(place, client.seen)
                     ]
                 # Before it is woken, and only if its own filter has not just closed it.
                 if self._move_back(client, served):
-                    woken += client._deliver(parcels[key], self._pace.max_write)
-                    if client._seen:
-                        client._seen = self._log.not_passed(client._seen)
+                    woken += client.deliver(parcels[key], self._pace.max_write)
+                    if client.seen:
+                        client.seen = self._log.not_passed(client.seen)
             except Exception as error:
                 self._faults.note_own("a client could not be served, and missed what was new", error)
                 if self._move_back(client, served):
@@ -197,7 +222,7 @@ class Dispatcher:
             if woken >= CLIENTS_A_TURN or perf_counter() > until:
                 return
 
-    def _move_back(self, client: Subscription, served: Served) -> bool:
+    def _move_back(self, client: Mailbox, served: Served) -> bool:
         """Note what a client was offered, if it is still there."""
         if client not in self._clients:
             return False
@@ -205,24 +230,30 @@ class Dispatcher:
         self._clients.move_to_end(client)
         return True
 
-    def _pass_over(self, client: Subscription, due: int) -> bool:
-        """Have a client miss what of so many events it was not offered; say whether that woke a task."""
+    def _pass_over(self, client: Mailbox, due: int, place: Place | None = None) -> bool:
+        """Have a client miss what of so many events it was not offered; say whether that woke a task.
+
+        Args:
+            client: The client.
+            due: How many events it was to be offered so far.
+            place: Up to where it was offered everything; None if that is not known.
+        """
         try:
-            return client._write_off(due)
+            return client.write_off(due, None if place is None else self._log.gap_since(place))
         except Exception as error:
             self._faults.note_own("a client could not be served at all, and was ended", error)
             self._dismiss(client)
             return True
 
-    def _dismiss(self, client: Subscription) -> None:
+    def _dismiss(self, client: Mailbox) -> None:
         """End a client: it gets what it has in its queue, and nothing more."""
         self._clients.pop(client, None)
         try:
-            client._end()
+            client.end()
         except Exception as error:
             self._faults.note_own("a client could not be woken for its end", error)
 
-    def _hindmost(self) -> tuple[Subscription, Served] | None:
+    def _hindmost(self) -> tuple[Mailbox, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
         for client, served in self._clients.items():
             return None if served.place == self._log.head else (client, served)
@@ -230,4 +261,4 @@ class Dispatcher:
 
     def _send_heartbeats(self, now: float) -> int:
         """Wake some of the clients that have been silent for long; return how many."""
-        return sum(client._wake() for client in self._heartbeats.take_due(now, CLIENTS_A_TURN))
+        return sum(client.wake() for client in self._heartbeats.take_due(now, CLIENTS_A_TURN))

@@ -63,6 +63,7 @@ class Entrance:
     Attributes:
         capacity: How many events may wait.
         waiting: The events that wait, oldest first. Its task takes them from the left.
+        token: The run of Trio in which a task attends to it, if there is one.
     """
 
     def __init__(self, capacity: int, metric: DropMetric | None, faults: FaultReport) -> None:
@@ -75,7 +76,7 @@ class Entrance:
         self._left = False  # by its task, which may come back
         self._room = self.capacity  # none, once it is closed or left
         self._thread: int | None = None
-        self._token: trio.lowlevel.TrioToken | None = None
+        self.token: trio.lowlevel.TrioToken | None = None
         self._alarm = self.capacity
         self._alarmed_at = 0.0
         self._sleeper: list[trio.lowlevel.Task] = []  # at most one, and who pops it wakes it
@@ -147,8 +148,8 @@ class Entrance:
         self._alarmed_at = min(self._alarmed_at, perf_counter())
         self._alarm = self.capacity
         try:
-            if self._token is not None:
-                self._token.run_sync_soon(self._wake, idempotent=True)
+            if self.token is not None:
+                self.token.run_sync_soon(self._wake, idempotent=True)
         except trio.RunFinishedError:
             return False  # Trio crashed, and attend() was never unwound
         except Exception as error:
@@ -206,7 +207,7 @@ class Entrance:
     @property
     def attended(self) -> bool:
         """Whether a task attends to it."""
-        return self._token is not None
+        return self.token is not None
 
     @contextmanager
     def attend(self) -> Generator[None]:
@@ -220,7 +221,7 @@ class Entrance:
             if not self._closed:
                 self._room = self.capacity
                 self._refused_meanwhile = self._refused
-            self._token = trio.lowlevel.current_trio_token()
+            self.token = trio.lowlevel.current_trio_token()
             self._thread = None if self._closed else get_ident()
         try:
             yield
@@ -228,7 +229,7 @@ class Entrance:
             with self._lock:
                 self._left = True
                 self._room = 0
-                self._token = self._thread = None
+                self.token = self._thread = None
 
     async def rest(self, *, alarm: int, seconds: float) -> float:
         """Sleep until more than ``alarm`` events wait, `rouse` is called, or time is up.

@@ -4,7 +4,7 @@ import math
 from collections import OrderedDict
 from itertools import islice
 
-from ._subscription import Subscription
+from ._mailbox import Mailbox
 
 
 class Heartbeats:
@@ -15,9 +15,9 @@ class Heartbeats:
 
     def __init__(self) -> None:
         # Since when each is silent: those that have been for longest first.
-        self._silent: dict[float, OrderedDict[Subscription, float]] = {}
+        self._silent: dict[float, OrderedDict[Mailbox, float]] = {}
 
-    def fell_silent(self, client: Subscription, now: float) -> bool:
+    def fell_silent(self, client: Mailbox, now: float) -> bool:
         """Note that a client waits from now on; say whether a heartbeat may be due earlier than before."""
         is_new = client.heartbeat_interval not in self._silent
         silent = self._silent.setdefault(client.heartbeat_interval, OrderedDict())
@@ -25,7 +25,7 @@ class Heartbeats:
         silent.move_to_end(client)
         return is_new
 
-    def forget(self, client: Subscription) -> None:
+    def forget(self, client: Mailbox) -> None:
         """Let go of a client."""
         silent = self._silent.get(client.heartbeat_interval)
         if silent is not None:
@@ -33,9 +33,9 @@ class Heartbeats:
             if not silent:
                 del self._silent[client.heartbeat_interval]
 
-    def take_due(self, now: float, most: int) -> list[Subscription]:
+    def take_due(self, now: float, most: int) -> list[Mailbox]:
         """Return clients whose heartbeat is due, so many at most; for each, the silence begins anew."""
-        due: list[Subscription] = []
+        due: list[Mailbox] = []
         for interval, silent in self._silent.items():
             for client, since in islice(silent.items(), most - len(due)):
                 if since + interval > now:

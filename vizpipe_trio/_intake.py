@@ -81,10 +81,7 @@ class Intake:
                 self._encode(due - self._taken, room, until)
             if self._taken < due or not self._gaps:
                 break
-            self._log.add_gap(self._gaps[0][1])
-            _, dropped = self._gaps.popleft()
-            if self.junction is not None:
-                self.junction.drop(dropped)
+            self._tell_drops()
         if self.junction is not None:
             try:
                 self._take_arrivals(self.junction, max_write, now, perf_counter() + TURN_SECONDS / 2)
@@ -92,6 +89,23 @@ class Intake:
                 self._faults.note_own("events of other workers were lost on their way into the log", error)
                 self.junction.give_up()
                 self._log.add_gap(0, None)
+
+    def tell_drops(self) -> None:
+        """Have the log tell at once of all that was dropped: there are clients that do not get what waits."""
+        self.note_drops()
+        while self._gaps:
+            self._tell_drops()
+
+    def _tell_drops(self) -> None:
+        self._log.add_gap(self._gaps[0][1])
+        _, dropped = self._gaps.popleft()
+        if self.junction is not None:
+            self.junction.drop(dropped)
+
+    @property
+    def has_drops(self) -> bool:
+        """Whether events were dropped of which the log does not tell yet."""
+        return bool(self._gaps) or self._entrance.dropped > self._drops_noted
 
     @property
     def has_arrivals(self) -> bool:

@@ -100,6 +100,9 @@ class Log:
 
     def _append(self, batch: Batch) -> None:
         size = sum(map(len, batch.frames))
+        held = self.head.events - self._start
+        if len(self._events) > held:  # a batch could not be appended whole
+            del self._events[held:], self._frames[held:], self._times[held:]
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
         self._times.extend(batch.times)
@@ -120,6 +123,10 @@ class Log:
         if self._gaps and self._gaps[-1].events == self.head.events:
             self._gaps.pop()
         self._gaps.append(self.head)
+
+    def gap_since(self, place: Place) -> Gap:
+        """Return how many events were lost since a place."""
+        return _between(place, self.head)
 
     def since(self, place: Place, seen: Seen = (), *, replay: bool = False) -> list[Stretch]:
         """Return everything from a place on that is still held.

@@ -4,7 +4,7 @@ Two laws stand above everything here. The pipe never blocks the host's hot path,
 neither by waiting nor by hogging the thread that all of Trio's tasks share. And it
 may lose events, but every loss is counted and told.
 
-    emit, any thread ──▶ Entrance ──▶ Intake ──▶ Log ──▶ Dispatcher ──▶ one ClientQueue per Subscription
+    emit, any thread ──▶ Entrance ──▶ Intake ──▶ Log ──▶ Dispatcher ──▶ one Mailbox per Subscription
 """
 
 import logging
@@ -23,6 +23,7 @@ from ._event import Event
 from ._intake import Intake
 from ._junction import Junction
 from ._log import Log
+from ._mailbox import Mailbox
 from ._record import Recording
 from ._replay import replay
 from ._report import FaultReport
@@ -129,6 +130,7 @@ class Pipe:
         """
         return Recording(self.emit, op, request_id, source, subject, actor_type, labels, stages)
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave a client for ever
     def subscribe(
         self,
         filter: EventFilter | None = None,  # noqa: A002 - the field's word
@@ -139,7 +141,9 @@ class Pipe:
         """Register a client, at once; no checkpoint.
 
         It gets the events that are broadcast from now on, those still waiting at the
-        entrance included. On a pipe that has ended its iteration ends at once.
+        entrance included. On a pipe that has ended, or was cancelled and is not run again
+        yet, its iteration ends at once. It is iterated in the run of Trio in which the pipe
+        runs: in another one that is a RuntimeError.
 
         Args:
             filter: Says of an event whether this client wants it. Must be quick. An event
@@ -156,25 +160,28 @@ class Pipe:
         if not heartbeat_interval > 0:
             raise ValueError(f"heartbeat_interval must be more than 0 seconds, not {heartbeat_interval}")
         queue = ClientQueue(self._client_capacity, filter, self._totals)
-        subscription = Subscription(queue, heartbeat_interval, self._forget, self._fell_silent)
+        mailbox = Mailbox(queue, heartbeat_interval, self._forget, self._fell_silent)
+        mailbox.seen = self._log.seen_elsewhere(last_event_id)
         self._open += 1
-        if self._entrance.closed:
-            subscription._end()
-        else:
-            subscription._seen = self._log.seen_elsewhere(last_event_id)
-            self._dispatcher.add(subscription)
-        return subscription
+        self._dispatcher.add(mailbox)
+        if self._entrance.closed:  # looked at last: a stop from a thread sees the client, or is seen here
+            self._dispatcher.forget(mailbox)
+            mailbox.end()
+        return Subscription(mailbox)
 
-    def _forget(self, subscription: Subscription) -> None:
+    def _forget(self, mailbox: Mailbox) -> None:
         self._open -= 1
-        self._dispatcher.forget(subscription)
+        self._dispatcher.forget(mailbox)
 
-    def _fell_silent(self, subscription: Subscription) -> bool:
+    def _fell_silent(self, mailbox: Mailbox, waits_in: trio.lowlevel.TrioToken) -> bool:
         """Note that a client waits from now on; say whether it will be woken for its heartbeat."""
-        if not self._entrance.attended:
+        run = self._entrance.token
+        if run is None:
             return False
-        if subscription.heartbeat_interval < math.inf:
-            self._dispatcher.fell_silent(subscription)
+        if run is not waits_in:
+            raise RuntimeError("this task is in another run of Trio than its pipe's")
+        if mailbox.heartbeat_interval < math.inf:
+            self._dispatcher.fell_silent(mailbox)
         return True
 
     def replay(self, last_event_id: str, filter: EventFilter | None = None) -> Iterator[bytes]:  # noqa: A002
@@ -237,18 +244,26 @@ class Pipe:
             latency_seconds=self._totals.latencies.total,
             latencies=tuple(self._totals.latencies.counts),
             running=self._entrance.attended,
-            stopped=self._entrance.closed,
+            stopped=self._entrance.ended,
             relay=None if junction is None else junction.report(),
         )
+
+    @property
+    def _closed_because(self) -> str:
+        """Why a stream would end at once; empty if it would not. For the views."""
+        if self._entrance.ended:
+            return "the pipe has ended"
+        return "the pipe was cancelled, and does not run" if self._entrance.closed else ""
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C between taking and counting would be a lie
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hand out events until `stop`: the dispatcher. Start it in a nursery of yours.
 
-        After `stop` it hands out what is queued, ends every subscription, and returns.
-        Cancelling it ends them at once, and they miss what they were not handed yet; what
-        waits at the entrance stays, and what is emitted is dropped, until the pipe is run
-        again. No fault in here ends it, and with it your nursery: it is logged, what was
+        After `stop` it hands out what is queued, ends every subscription, some a turn, and
+        returns; a checkpoint. Cancelling it ends them all at once, which with a thousand
+        viewers holds Trio's thread for a fifth of a second, and they miss what they were not
+        handed yet; what waits at the entrance stays, and what is emitted is dropped, until the
+        pipe is run again. No fault in here ends it, and with it your nursery: it is logged, what was
         lost is counted, and the run goes on.
 
         Raises:

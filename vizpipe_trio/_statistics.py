@@ -59,7 +59,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         emitted: Calls of `Pipe.emit`, whatever became of the event.
-        dropped: Events refused at the entrance: it was full, or the pipe had ended.
+        dropped: Events refused at the entrance: it was full, or the pipe had ended or been cancelled.
         invalid: Events that could not be encoded.
         broadcast: Events offered to all clients of their time.
         queued: Events that wait at the entrance.
@@ -68,10 +68,10 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         delivered: Events taken by clients, summed over all.
         missed: Events lost by clients that were too slow, summed over all.
         filtered: Events that clients had not asked for, summed over all.
-        refused: Those of the dropped that came when the pipe had ended.
+        refused: Those of the dropped that came when the pipe had ended, or been cancelled and not run again.
         missed_overload: Events dropped while a client was there, summed over all clients.
-        missed_history: Events that the history no longer held for clients that came back, summed over
-            all, as far as it is known.
+        missed_history: Events that the history no longer held for clients that came back, and those that
+            a run which was cancelled, or a fault, kept from clients; summed over all, as far as it is known.
         missed_relay: Events of other workers that were lost on the way to here while a client was there,
             summed over all clients, as far as it is known.
         written_bytes: The bytes that clients took as writes of an event stream, comments and what was
@@ -84,7 +84,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         latencies: How many writes of events there were, by latency: of at most 1 ms, 2 ms, 4 ms, and so
             on to 4,096 ms; the last waited longer. Those after the pipe's end are not timed.
         running: Whether `Pipe.run` is running.
-        stopped: Whether the pipe has ended, and drops what is emitted.
+        stopped: Whether the pipe has ended, for good.
         relay: The account of its relay, if it has one; see `vizpipe_trio.redis`.
     """
 

@@ -9,12 +9,14 @@ from typing import Self
 import trio
 
 from ._batch import EventFilter
+from ._mailbox import Mailbox
 from ._pipe import Pipe
 from ._sse import missed_frame, preamble
-from ._subscription import Subscription
 
 RETRY_MS = 2000
 """What a client waits before it reconnects, in milliseconds."""
+
+_BEGINNING = preamble(RETRY_MS)
 
 PRIVATE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -63,53 +65,55 @@ class EventStream:
         self._filter = filter
         self._last_event_id = last_event_id
         self._heartbeat_interval = heartbeat_interval
-        self._subscription: Subscription | None = None
+        self._mailbox: Mailbox | None = None
         self._prelude: Iterator[bytes] | None = None
         self._drained_by = math.inf
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave a client for ever
     def __enter__(self) -> Self:
-        beginning = preamble(RETRY_MS)
         # No checkpoint between these two: each event is in one of them and not in both. And
         # nothing after them that can raise: a `with` that is never entered is never left.
         replay = self._pipe.replay(self._last_event_id, self._filter) if self._last_event_id else ()
-        self._subscription = self._pipe.subscribe(
+        self._mailbox = self._pipe.subscribe(
             self._filter, heartbeat_interval=self._heartbeat_interval, last_event_id=self._last_event_id
-        )
-        self._prelude = chain([beginning], replay)
+        )._mailbox
+        self._prelude = chain([_BEGINNING], replay)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
 
     def __aiter__(self) -> Self:
         return self
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> bytes:
-        subscription = self._subscription
-        if subscription is None:
+        mailbox = self._mailbox
+        if mailbox is None:
             raise RuntimeError("enter the stream first: with stream: ...")
-        if subscription._ended:
+        is_late = False
+        if mailbox.ended:
             self._drained_by = min(self._drained_by, trio.current_time() + DRAIN_SECONDS)
-            if trio.current_time() > self._drained_by:
-                subscription._abandon()
-                if self._prelude is not None and next(self._prelude, None) is not None:
-                    self._prelude = iter([missed_frame("history", None)])
+            is_late = trio.current_time() > self._drained_by
+            if is_late:
+                mailbox.queue.abandon()
         while self._prelude is not None:
             await trio.lowlevel.checkpoint()
             write = next(self._prelude, None)
-            if write:
-                return write
-            if write is None:
+            is_lost = bool(write) and is_late and write is not _BEGINNING
+            if is_lost or write is None:
                 self._prelude = None
-        await subscription._until_ready()  # and not receive_bytes(): see Subscription
+            if write:
+                return missed_frame("history", None) if is_lost else write
+        await mailbox.until_ready()  # and not receive_bytes(): see Mailbox
         try:
-            return subscription._take_bytes(trio.current_time())
+            return mailbox.take_bytes(trio.current_time())
         except trio.EndOfChannel:
             raise StopAsyncIteration from None

@@ -1,22 +1,13 @@
-"""One client of a pipe: a task's way to its queue."""
+"""One client of a pipe, as its user sees it."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import trio
 
-from ._batch import Batch, EventFilter, Gap
-from ._client import ClientQueue
+from ._batch import EventFilter
 from ._event import Event
-from ._filter import FieldFilter
-from ._sight import Seen
-from ._sse import KEEP_ALIVE, MAX_WRITE
-
-Parcel = list[tuple[int, Batch, Gap]]
-"""What a client is handed in one go. In order: how many events were broadcast, those of
-them that it wants, and what was lost behind them."""
+from ._mailbox import Mailbox
 
 
 class Subscription:
@@ -30,71 +21,52 @@ class Subscription:
     ``offered == delivered + missed + filtered + queued`` at any moment.
     """
 
-    # A client waits in as few objects as can be, since each wait makes them anew: with thousands
-    # of clients, their number decides how often a garbage collection stops the whole process.
-
-    def __init__(
-        self,
-        queue: ClientQueue,
-        heartbeat_interval: float,
-        leave: Callable[["Subscription"], None],
-        fell_silent: Callable[["Subscription"], bool],
-    ) -> None:
-        self._queue = queue
-        self._heartbeat_interval = heartbeat_interval
-        self._leave = leave
-        self._fell_silent = fell_silent
-        self._reader: trio.lowlevel.Task | None = None  # while it waits
-        self._token: trio.lowlevel.TrioToken | None = None  # of those who wait
-        self._max_write = MAX_WRITE
-        self._ended = False
-        self._closed = False
-        self._seen: Seen = ()  # while it may be ahead of its pipe
-        # The same for clients that share the work; none of the host's code runs to compare it.
-        self._filter_key = queue.filter if type(queue.filter) is FieldFilter else id(queue.filter)
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
 
     @property
     def heartbeat_interval(self) -> float:
         """Seconds of silence after which `receive_bytes` returns a comment; infinity for never."""
-        return self._heartbeat_interval
+        return self._mailbox.heartbeat_interval
 
     @property
     def filter(self) -> EventFilter | None:
         """Which events it wants; None for all."""
-        return self._queue.filter
+        return self._mailbox.queue.filter
 
     @property
     def offered(self) -> int:
         """Events broadcast since it joined."""
-        return self._queue.offered
+        return self._mailbox.queue.offered
 
     @property
     def delivered(self) -> int:
         """Events it has taken."""
-        return self._queue.delivered
+        return self._mailbox.queue.delivered
 
     @property
     def missed(self) -> int:
-        """Events it has lost so far because its queue was full.
+        """Events it has lost so far because its queue was full, the run was cancelled, or a fault hit it.
 
         Those dropped at the pipe's entrance were never offered to anyone; they are
         in `PipeStatistics.dropped`, and a stream is told of them.
         """
-        return self._queue.missed
+        return self._mailbox.queue.missed
 
     @property
     def filtered(self) -> int:
         """Events it had not asked for."""
-        return self._queue.filtered
+        return self._mailbox.queue.filtered
 
     @property
     def queued(self) -> int:
         """Events that wait to be taken; those it left behind, once it is closed."""
-        return self._queue.queued
+        return self._mailbox.queue.queued
 
     def __enter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -103,16 +75,13 @@ class Subscription:
     ) -> None:
         self.close()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Leave the pipe, and let go of what is queued. Idempotent, no checkpoint.
 
         A task that iterates gets `trio.ClosedResourceError`.
         """
-        if not self._closed:
-            self._closed = True
-            self._leave(self)
-            self._queue.clear()
-            self._wake()
+        self._mailbox.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -125,14 +94,16 @@ class Subscription:
             StopAsyncIteration: The pipe has ended, and all that was queued is taken.
             trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
+            RuntimeError: The pipe runs in another run of Trio than this task.
         """
+        mailbox = self._mailbox
         while True:
-            await self._until_ready()
-            event = self._queue.take_event()
+            await mailbox.until_ready()
+            event = mailbox.queue.take_event()
             if event is not None:
                 return event
-            self._check_open()
-            if self._ended:
+            mailbox.check_open()
+            if mailbox.ended:
                 raise StopAsyncIteration
 
     @trio.lowlevel.enable_ki_protection
@@ -150,88 +121,7 @@ class Subscription:
             trio.EndOfChannel: The pipe has ended, and all that was queued is taken.
             trio.BusyResourceError: Another task is waiting already.
             trio.ClosedResourceError: The subscription was closed.
+            RuntimeError: The pipe runs in another run of Trio than this task.
         """
-        await self._until_ready()
-        return self._take_bytes(trio.current_time(), max_bytes)
-
-    def _take_bytes(self, now: float, max_bytes: int | None = None) -> bytes:
-        """Do what `receive_bytes` does once it is ready; no checkpoint."""
-        oldest = self._queue.oldest
-        payloads = self._queue.take(max_bytes or self._max_write)
-        if payloads:
-            write = payloads[0] if len(payloads) == 1 else b"".join(payloads)
-            self._queue.totals.writes.add(len(write))
-            if oldest is not None and not self._ended:  # what is left may be taken by another clock
-                self._queue.totals.latencies.add(max(now - oldest, 0))
-            return write
-        self._check_open()
-        if self._ended:
-            raise trio.EndOfChannel
-        return KEEP_ALIVE
-
-    @trio.lowlevel.enable_ki_protection
-    def _until_ready(self) -> Awaitable[object]:
-        """Return what to await until there is something to take, or a heartbeat is due; a checkpoint.
-
-        To be awaited at once, in a function that is protected from Ctrl-C: from here on this
-        task is the one that is woken.
-        """
-        self._token = trio.lowlevel.current_trio_token()  # before the look, as in Entrance.rest
-        if self._queue or self._ended or self._closed:
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, in one object less
-        if self._reader is not None:
-            raise trio.BusyResourceError("another task is already waiting for this subscription")
-        is_woken = self._fell_silent(self)
-        self._reader = trio.lowlevel.current_task()
-        parked = trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - as above
-        return parked if is_woken else self._until_heartbeat(parked)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _until_heartbeat(self, parked: Awaitable[object]) -> None:
-        with trio.move_on_after(self._heartbeat_interval):
-            await parked
-
-    def _stop_waiting(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
-        self._reader = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this subscription was closed")
-
-    def _abandon(self) -> None:
-        """Give up what is queued: count it as missed. No checkpoint."""
-        self._queue.abandon()
-
-    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave the task asleep
-    def _wake(self) -> bool:
-        """Wake the task that waits, in Trio's thread; say whether there is one."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            trio.lowlevel.reschedule(reader)
-        return reader is not None
-
-    def _deliver(self, parcel: Parcel, max_write: int) -> bool:
-        """Queue what the pipe hands out, and say whether that woke a task; for the pipe."""
-        self._max_write = max_write
-        for offered, batch, gap in parcel:
-            self._queue.offer(offered, batch)
-            self._queue.lose(gap)
-        return bool(self._queue) and self._wake()
-
-    def _write_off(self, offered: int) -> bool:
-        """Miss what of so many events could not be handed out, and say whether that woke a task."""
-        self._queue.write_off(offered)
-        return self._wake()
-
-    def _end(self) -> None:
-        """Let iterations end once what is queued is taken; for the pipe, in Trio's thread."""
-        self._ended = True
-        self._wake()
-
-    def _end_soon(self) -> None:
-        """Do the same from anywhere."""
-        self._ended = True
-        if self._token is not None:
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._wake)
+        await self._mailbox.until_ready()
+        return self._mailbox.take_bytes(trio.current_time(), max_bytes)

@@ -115,10 +115,10 @@ def viz_blueprint(
     Errors are JSON, ``{"error": ...}``: 400 for a filter that does not exist (with
     ``allowed``), 401 for a wrong token, 403 for a client that is not on this machine
     when there is no token, 405 for another method, 503 with ``Retry-After`` when the
-    pipe has ended or all places are taken, 505 for a stream over HTTP/2. A pipe that is
-    not running yet is no error: its streams are silent until it is. What is asked for is bounded: 414 for a query
-    string of more than 8 KiB, 400 for more than 64 parameters, 413 for a request with a
-    body.
+    pipe has ended, or was cancelled and is not run again yet, or all places are taken, 505
+    for a stream over HTTP/2. A pipe that has not run yet is no error: its streams are silent
+    until it does. What is asked for is bounded: 414 for a query string of more than 8 KiB,
+    400 for more than 64 parameters, 413 for a request with a body.
 
     Other origins: no answer has a CORS header, so a page of another origin cannot read
     one unless your app adds such a header. With a token neither ``Origin`` nor ``Host`` is
@@ -212,8 +212,8 @@ class _Views:
             request.headers.get("Last-Event-ID"), _first(query, "last_event_id")
         )
         wanted = parse_filter(pair for pair in query if pair[0] != "last_event_id")
-        if self._pipe.statistics().stopped:
-            return _unavailable("the pipe has ended")
+        if reason := self._pipe._closed_because:
+            return _unavailable(reason)
         client = address_of(request.scope)
         if refusal := self._places.full_for(client):
             return _unavailable(refusal)
