@@ -14,10 +14,11 @@ import pytest
 import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
-from support import EVENTS, PREAMBLE, Connection, connect, make_app, sequence, until, watch
+from support import EVENTS, PREAMBLE, Connection, connect, get, make_app, sequence, until, watch
 
 from vizpipe_trio import Event, Pipe, _sockets
-from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, POLL_SECONDS, StreamGuard, serve
+from vizpipe_trio._life import POLL_SECONDS
+from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, StreamGuard, serve
 from vizpipe_trio.testing import stalled_client
 
 GRACE = 0.3
@@ -183,6 +184,29 @@ async def test_the_guard_stops_the_pipe_when_somebody_else_shuts_down_the_server
         end.set()
         assert await ended_properly(healthy)
     assert pipe.statistics().stopped
+
+
+@pytest.mark.parametrize("way", ["shut down", "cancelled"])
+async def test_an_app_that_was_served_before_is_served_as_if_it_were_new(way: str) -> None:
+    pipe = Pipe()
+    app = make_app(pipe)
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await trio.sleep(1)  # long enough to be reset in
+        return "done"
+
+    guard = StreamGuard(app, pipe, graceful_timeout=0)
+    for _ in range(2):
+        end = trio.Event()
+        async with serving_alone(guard, end) as (address, server):
+            await trio.sleep(3 * POLL_SECONDS)
+            assert (await get(address, "/slow")).text == "done"
+            if way == "cancelled":
+                server.cancel_scope.cancel()
+            else:
+                guard.begin_shutdown()
+                end.set()
 
 
 async def test_hypercorn_alone_never_ends_while_a_client_is_stuck() -> None:
