@@ -209,6 +209,60 @@ async def test_an_app_that_was_served_before_is_served_as_if_it_were_new(way: st
                 end.set()
 
 
+async def test_a_server_that_is_cancelled_ends_though_a_client_is_stuck() -> None:
+    pipe = Pipe()
+    async with AsyncExitStack() as clients:
+        async with serving_alone(StreamGuard(make_app(pipe), pipe), trio.Event()) as (address, server):
+            await clients.enter_async_context(watch(address, receive_buffer=4096))
+            await fill(pipe)
+            began = trio.current_time()
+            server.cancel_scope.cancel()
+        assert trio.current_time() - began < 15  # and not only when the kernel gives up the client
+
+
+async def test_what_was_sent_before_the_server_is_cancelled_arrives() -> None:
+    sent = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await trio.sleep_forever()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"12000")]})
+        await send({"type": "http.response.body", "body": b"x" * 12_000})
+        sent.set()
+
+    async with AsyncExitStack() as clients:
+        async with serving_alone(StreamGuard(app, Pipe()), trio.Event()) as (address, server):
+            client = await clients.enter_async_context(connect(address, receive_buffer=4096))
+            await client.request("/")
+            await sent.wait()
+            server.cancel_scope.cancel()
+        await client.head()
+        assert await client.exactly(12_000) == b"x" * 12_000
+
+
+async def test_requests_go_on_when_the_apps_lifespan_has_failed() -> None:
+    pipe, end = Pipe(), trio.Event()
+    app = make_app(pipe)
+    failed = trio.Event()
+
+    async def fail() -> None:
+        failed.set()
+        raise RuntimeError("a task of the app's")
+
+    @app.get("/fail")
+    async def index() -> str:
+        app.nursery.start_soon(fail)
+        await failed.wait()
+        await trio.sleep(0.5)  # long enough to be ended in
+        return "done"
+
+    async with serving_alone(StreamGuard(app, pipe), end) as (address, _):
+        assert (await get(address, "/fail")).text == "done"
+        end.set()
+
+
 async def test_hypercorn_alone_never_ends_while_a_client_is_stuck() -> None:
     """When this fails, a release of Hypercorn has mended it: see what the guard is still needed for."""
     pipe, end = Pipe(), trio.Event()

@@ -68,13 +68,28 @@ def _limit(found: socket.socket, seconds: float) -> bool:
     return True
 
 
-def reset(port: int) -> None:
-    """Reset the connections at a port, also those whose peer takes nothing."""
-    for _, connection in _sockets(port):
+def end(port: int) -> None:
+    """End the connections at a port, also those whose peer takes nothing.
+
+    A send that waits for its peer fails. What the kernel has taken already still goes out.
+    """
+    for connection in _connections(port):
         with suppress(OSError):  # it is gone already
-            if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-                connection.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def reset(port: int) -> None:
+    """End the connections at a port, and have the kernel throw away what has not gone out."""
+    for connection in _connections(port):
+        with suppress(OSError):  # it is gone already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def _connections(port: int) -> Iterator[socket.socket]:
+    for _, found in _sockets(port):
+        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            yield found
 
 
 def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:

@@ -20,6 +20,7 @@ terminates the others as soon as the first is done. ``docs/upstream.md`` shows e
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
+import math
 import multiprocessing
 import signal
 import socket
@@ -66,6 +67,8 @@ class StreamGuard:
     - When the server begins to shut down (it closes its listening sockets), the pipe is
       stopped, so every stream that keeps up ends properly and at once. What is still connected
       when the grace is over is reset.
+    - When the server is cancelled no client holds that up: the connections are ended at once. What
+      was sent by then still arrives.
     - Each response's end goes out whole, so that connections are closed or used again at once.
     - With several workers, each gets to its own end.
 
@@ -128,12 +131,18 @@ class StreamGuard:
                 stacklevel=2,
             )
         life = self._life = self._new_life()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(life.watch)
-            if _is_one_of_several():
-                nursery.start_soon(life.outlive_termination)
-            await self._app(scope, receive, send)
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(life.watch)
+                if _is_one_of_several():
+                    nursery.start_soon(life.outlive_termination)
+                await self._app(scope, receive, send)
+                nursery.cancel_scope.cancel()
+        finally:
+            # If the server is being cancelled, whatever the app has raised. An app that fails alone ends
+            # no server: Hypercorn goes on.
+            if trio.current_effective_deadline() == -math.inf:
+                life.end_connections()
 
 
 def _is_one_of_several() -> bool:
@@ -195,7 +204,8 @@ async def serve(  # noqa: ASYNC128 - Hypercorn says that it has started
 
     When shutdown begins the pipe is stopped, so every stream that keeps up ends properly and at
     once. Connections that are still there when ``config.graceful_timeout`` is over are reset.
-    Then the app's own shutdown runs. All in all: the grace, and half a second.
+    Then the app's own shutdown runs. All in all: the grace, and half a second. Cancelling it ends
+    all connections at once, and leaves the pipe as cancelling `Pipe.run` does.
 
     Args:
         app: An ASGI app.
