@@ -1,5 +1,6 @@
 """Viewers that stop reading, on real sockets: what Hypercorn alone does, and what it does with our help."""
 
+import errno
 import logging
 import signal
 import socket
@@ -247,7 +248,7 @@ async def test_requests_go_on_when_the_apps_lifespan_has_failed() -> None:
     app = make_app(pipe)
     failed = trio.Event()
 
-    async def fail() -> None:
+    async def fail() -> None:  # noqa: ASYNC124 - a task
         failed.set()
         raise RuntimeError("a task of the app's")
 
@@ -361,3 +362,17 @@ async def test_where_no_sockets_can_be_found_the_pipe_goes_on(monkeypatch: pytes
         await trio.sleep(3 * POLL_SECONDS)
         assert pipe.emit(Event())
         end.set()
+
+
+def test_a_socket_that_does_not_say_where_it_is_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, once it has been shut down: see getsockname(2) there."""
+
+    def refuse(_: socket.socket) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        found, _ = _sockets.limit(port, 30)
+        assert [one.file for one in found] == [listener.fileno()]
+        monkeypatch.setattr(socket.socket, "getsockname", refuse)
+        assert _sockets.limit(port, 30) == ([], False)

@@ -61,7 +61,7 @@ class Life:
         await trio.sleep(self._graceful_timeout + RESET_AFTER)
         while True:
             for port in self._ports:
-                _sockets.reset(port)
+                _sockets.end(port, reset=True)
             await trio.sleep(RESET_AFTER)
 
     def end_connections(self) -> None:

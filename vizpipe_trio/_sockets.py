@@ -68,28 +68,19 @@ def _limit(found: socket.socket, seconds: float) -> bool:
     return True
 
 
-def end(port: int) -> None:
+def end(port: int, *, reset: bool = False) -> None:
     """End the connections at a port, also those whose peer takes nothing.
 
-    A send that waits for its peer fails. What the kernel has taken already still goes out.
+    A send that waits for its peer fails. What the kernel has taken already still goes out, unless
+    they are reset.
     """
-    for connection in _connections(port):
-        with suppress(OSError):  # it is gone already
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def reset(port: int) -> None:
-    """End the connections at a port, and have the kernel throw away what has not gone out."""
-    for connection in _connections(port):
-        with suppress(OSError):  # it is gone already
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def _connections(port: int) -> Iterator[socket.socket]:
     for _, found in _sockets(port):
-        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            yield found
+        with suppress(OSError):  # it is gone already
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                continue
+            if reset:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            found.shutdown(socket.SHUT_RDWR)
 
 
 def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
@@ -124,7 +115,10 @@ def _duplicate(file: int) -> socket.socket | None:
 def _is_at(found: socket.socket, port: int) -> bool:
     if found.family not in {socket.AF_INET, socket.AF_INET6} or found.type != socket.SOCK_STREAM:
         return False
-    return bool(found.getsockname()[1] == port)
+    try:
+        return bool(found.getsockname()[1] == port)
+    except OSError:
+        return False  # it was shut down; only some systems mind
 
 
 def _identity(file: int) -> tuple[int, int] | None:
