@@ -1,5 +1,6 @@
 """Any ASGI app on Trio: its requests recorded, its responses event streams."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -254,7 +255,10 @@ async def test_a_stream_is_refused_over_http_2_unless_somebody_wants_the_risk() 
     pipe.stop()
     refused = await ask_raw(EventStreamResponse(EventStream(pipe)), http_version="2")
     assert [message.get("status") for message in refused] == [505, None]
-    assert b"use HTTP/1.1" in refused[1]["body"]
+    assert (b"cache-control", b"no-store") in refused[0]["headers"]
+    error = json.loads(refused[1]["body"])["error"]
+    assert error.startswith("no event streams over HTTP/2: the server would hold in memory")
+    assert "EventStreamResponse(stream, http2=True)" in error
     risked = await ask_raw(EventStreamResponse(EventStream(pipe), http2=True), http_version="2")
     assert risked[0]["status"] == 200
     assert risked[-1] == {"type": "http.response.body", "body": b"", "more_body": False}

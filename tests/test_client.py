@@ -73,7 +73,7 @@ async def test_after_a_real_break_it_gets_what_was_emitted_meanwhile_once_and_in
         await until(lambda: pipe.statistics().clients == 1)
         pipe.emit(make_event(1))
         assert await anext(events) == make_event(1)
-        _sockets.reset(int(url.rpartition(":")[2]))
+        _sockets.end(int(url.rpartition(":")[2]), reset=True)
         await until(lambda: not events.connected and pipe.statistics().clients == 0)
         pipe.emit(make_event(2))
         await until(lambda: events.connected)

@@ -1,5 +1,6 @@
 """Viewers that stop reading, on real sockets: what Hypercorn alone does, and what it does with our help."""
 
+import errno
 import logging
 import signal
 import socket
@@ -14,10 +15,11 @@ import pytest
 import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
-from support import EVENTS, PREAMBLE, Connection, connect, make_app, sequence, until, watch
+from support import EVENTS, PREAMBLE, Connection, connect, get, make_app, sequence, until, watch
 
 from vizpipe_trio import Event, Pipe, _sockets
-from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, POLL_SECONDS, StreamGuard, serve
+from vizpipe_trio._life import POLL_SECONDS
+from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, StreamGuard, serve
 from vizpipe_trio.testing import stalled_client
 
 GRACE = 0.3
@@ -185,6 +187,83 @@ async def test_the_guard_stops_the_pipe_when_somebody_else_shuts_down_the_server
     assert pipe.statistics().stopped
 
 
+@pytest.mark.parametrize("way", ["shut down", "cancelled"])
+async def test_an_app_that_was_served_before_is_served_as_if_it_were_new(way: str) -> None:
+    pipe = Pipe()
+    app = make_app(pipe)
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await trio.sleep(1)  # long enough to be reset in
+        return "done"
+
+    guard = StreamGuard(app, pipe, graceful_timeout=0)
+    for _ in range(2):
+        end = trio.Event()
+        async with serving_alone(guard, end) as (address, server):
+            await trio.sleep(3 * POLL_SECONDS)
+            assert (await get(address, "/slow")).text == "done"
+            if way == "cancelled":
+                server.cancel_scope.cancel()
+            else:
+                guard.begin_shutdown()
+                end.set()
+
+
+async def test_a_server_that_is_cancelled_ends_though_a_client_is_stuck() -> None:
+    pipe = Pipe()
+    async with AsyncExitStack() as clients:
+        async with serving_alone(StreamGuard(make_app(pipe), pipe), trio.Event()) as (address, server):
+            await clients.enter_async_context(watch(address, receive_buffer=4096))
+            await fill(pipe)
+            began = trio.current_time()
+            server.cancel_scope.cancel()
+        assert trio.current_time() - began < 15  # and not only when the kernel gives up the client
+
+
+async def test_what_was_sent_before_the_server_is_cancelled_arrives() -> None:
+    sent = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await trio.sleep_forever()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"12000")]})
+        await send({"type": "http.response.body", "body": b"x" * 12_000})
+        sent.set()
+
+    async with AsyncExitStack() as clients:
+        async with serving_alone(StreamGuard(app, Pipe()), trio.Event()) as (address, server):
+            client = await clients.enter_async_context(connect(address, receive_buffer=4096))
+            await client.request("/")
+            await sent.wait()
+            server.cancel_scope.cancel()
+        await client.head()
+        assert await client.exactly(12_000) == b"x" * 12_000
+
+
+async def test_requests_go_on_when_the_apps_lifespan_has_failed() -> None:
+    pipe, end = Pipe(), trio.Event()
+    app = make_app(pipe)
+    failed = trio.Event()
+
+    async def fail() -> None:  # noqa: ASYNC124 - a task
+        failed.set()
+        raise RuntimeError("a task of the app's")
+
+    @app.get("/fail")
+    async def index() -> str:
+        app.nursery.start_soon(fail)
+        await failed.wait()
+        await trio.sleep(0.5)  # long enough to be ended in
+        return "done"
+
+    async with serving_alone(StreamGuard(app, pipe), end) as (address, _):
+        assert (await get(address, "/fail")).text == "done"
+        end.set()
+
+
 async def test_hypercorn_alone_never_ends_while_a_client_is_stuck() -> None:
     """When this fails, a release of Hypercorn has mended it: see what the guard is still needed for."""
     pipe, end = Pipe(), trio.Event()
@@ -283,3 +362,17 @@ async def test_where_no_sockets_can_be_found_the_pipe_goes_on(monkeypatch: pytes
         await trio.sleep(3 * POLL_SECONDS)
         assert pipe.emit(Event())
         end.set()
+
+
+def test_a_socket_that_does_not_say_where_it_is_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, once it has been shut down: see getsockname(2) there."""
+
+    def refuse(_: socket.socket) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        found, _ = _sockets.limit(port, 30)
+        assert [one.file for one in found] == [listener.fileno()]
+        monkeypatch.setattr(socket.socket, "getsockname", refuse)
+        assert _sockets.limit(port, 30) == ([], False)

@@ -60,6 +60,22 @@ def parse_query(query: bytes) -> list[tuple[str, str]]:
         raise RequestError(400, f"there are more than {MAX_PARAMETERS} parameters") from error
 
 
+def check_back_pressure(http_version: str) -> None:
+    """Refuse an event stream over HTTP/2 and HTTP/3, whose clients the server does not wait for.
+
+    Raises:
+        RequestError: The version is not 1.0 or 1.1.
+    """
+    if not http_version.startswith("1."):
+        raise RequestError(
+            505,
+            f"no event streams over HTTP/{http_version}: the server would hold in memory, without a bound, what a "
+            "slow client does not take, and neither side would learn of it. Use HTTP/1.1: for the whole server with "
+            'alpn_protocols = ["http/1.1"], or behind a proxy that speaks HTTP/2 to browsers; or take the risk with '
+            "viz_blueprint(http2=True) or EventStreamResponse(stream, http2=True)",
+        )
+
+
 def check_no_body(headers: Mapping[str, str]) -> None:
     """Refuse a request that brings a body, which would be kept for as long as the stream is open.
 

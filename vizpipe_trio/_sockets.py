@@ -68,13 +68,19 @@ def _limit(found: socket.socket, seconds: float) -> bool:
     return True
 
 
-def reset(port: int) -> None:
-    """Reset the connections at a port, also those whose peer takes nothing."""
-    for _, connection in _sockets(port):
+def end(port: int, *, reset: bool = False) -> None:
+    """End the connections at a port, also those whose peer takes nothing.
+
+    A send that waits for its peer fails. What the kernel has taken already still goes out, unless
+    they are reset.
+    """
+    for _, found in _sockets(port):
         with suppress(OSError):  # it is gone already
-            if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-                connection.shutdown(socket.SHUT_RDWR)
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                continue
+            if reset:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            found.shutdown(socket.SHUT_RDWR)
 
 
 def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
@@ -109,7 +115,10 @@ def _duplicate(file: int) -> socket.socket | None:
 def _is_at(found: socket.socket, port: int) -> bool:
     if found.family not in {socket.AF_INET, socket.AF_INET6} or found.type != socket.SOCK_STREAM:
         return False
-    return bool(found.getsockname()[1] == port)
+    try:
+        return bool(found.getsockname()[1] == port)
+    except OSError:
+        return False  # it was shut down; only some systems mind
 
 
 def _identity(file: int) -> tuple[int, int] | None:

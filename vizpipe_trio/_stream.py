@@ -23,6 +23,8 @@ PRIVATE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",  # nor may another site's page embed it
 }
 
+JSON_HEADERS = {**PRIVATE_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store"}
+
 STREAM_HEADERS = {
     **PRIVATE_HEADERS,
     "Content-Type": "text/event-stream",

@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Literal
 
+import msgspec
 import trio
 
 from ._pipe import Pipe
 from ._record import Recording, with_labels
-from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
+from ._request import RequestError, check_back_pressure
+from ._stream import JSON_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["EventStream", "EventStreamResponse", "RecordRequests"]
 
@@ -147,9 +149,12 @@ class EventStreamResponse:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Send the response."""
-        if not (self._http2 or scope["http_version"].startswith("1.")):
-            await send(_start(505, {**PRIVATE_HEADERS, "Content-Type": "application/json"}))
-            await send(_body(b'{"error":"no event streams over HTTP/2: use HTTP/1.1"}'))
+        try:
+            if not self._http2:
+                check_back_pressure(scope["http_version"])
+        except RequestError as refusal:
+            await send(_start(refusal.status, JSON_HEADERS))
+            await send(_body(msgspec.json.encode({"error": str(refusal)})))
             return
         start = _start(200, STREAM_HEADERS)
         if scope["method"] == "HEAD":

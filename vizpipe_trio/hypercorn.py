@@ -20,13 +20,14 @@ terminates the others as soon as the first is done. ``docs/upstream.md`` shows e
 Needs the extra ``quart``: ``pip install 'vizpipe-trio[quart]'``.
 """
 
+import math
 import multiprocessing
-import os
 import signal
 import socket
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -39,7 +40,7 @@ except ImportError as _missing:
         "vizpipe_trio.hypercorn needs Hypercorn: pip install 'vizpipe-trio[quart]'"
     ) from _missing
 
-from . import _sockets
+from ._life import Life
 from ._pipe import Pipe
 
 __all__ = ["StreamGuard", "serve"]
@@ -54,14 +55,8 @@ LONGEST_CLIENT_TIMEOUT = 86_400
 GRACEFUL_TIMEOUT = 3.0
 """Seconds: Hypercorn's own default."""
 
-RESET_AFTER = 0.25
-"""Seconds after the end of the grace at which what is left is reset: Hypercorn has its chance."""
-
 LAST_WORDS_SECONDS = 1.0
 """How long the server may take to end a response, once it has told the app that it is over."""
-
-POLL_SECONDS = 0.1
-"""How often is looked whether shutdown has begun, of which Hypercorn's command tells no app."""
 
 
 class StreamGuard:
@@ -72,6 +67,8 @@ class StreamGuard:
     - When the server begins to shut down (it closes its listening sockets), the pipe is
       stopped, so every stream that keeps up ends properly and at once. What is still connected
       when the grace is over is reset.
+    - When the server is cancelled no client holds that up: the connections are ended at once. What
+      was sent by then still arrives.
     - Each response's end goes out whole, so that connections are closed or used again at once.
     - With several workers, each gets to its own end.
 
@@ -103,19 +100,15 @@ class StreamGuard:
         if not graceful_timeout >= 0:
             raise ValueError(f"graceful_timeout must be 0 or more seconds, not {graceful_timeout}")
         self._app = app
-        self._pipe = pipe
-        self._client_timeout = client_timeout
-        self._graceful_timeout = graceful_timeout
-        self._ports: set[int] = set()
-        self._listeners: set[_sockets.Listener] = set()
-        self._shutdown = False
+        self._new_life = partial(Life, pipe, client_timeout, graceful_timeout)
+        self._life = self._new_life()
 
     async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         """Serve one request, or the app's whole life."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif scope["type"] == "http":
-            self._note_server(scope.get("server"))
+            self._life.note_server(scope.get("server"))
             request = _Request(receive, send)
             await self._app(scope, request.receive, request.send)
         else:
@@ -127,19 +120,7 @@ class StreamGuard:
         For who shuts down the server by a trigger of his own and wants no delay: the guard
         notices by itself within a tenth of a second.
         """
-        self._shutdown = True
-        self._pipe.stop()
-
-    def _note_server(self, server: tuple[str, int | None] | None) -> None:
-        if server is not None and server[1] is not None and server[1] not in self._ports:
-            self._ports.add(server[1])
-            self._limit(server[1])
-
-    def _limit(self, port: int) -> bool:
-        """Limit what is at a port; say whether there was anything new."""
-        listeners, new = _sockets.limit(port, self._client_timeout)
-        self._listeners.update(listeners)
-        return new
+        self._life.begin_shutdown()
 
     async def _live(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         if not hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -149,43 +130,19 @@ class StreamGuard:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch)
-            if _is_one_of_several():
-                nursery.start_soon(self._outlive_termination)
-            await self._app(scope, receive, send)
-            nursery.cancel_scope.cancel()
-
-    async def _watch(self) -> None:
-        """Wait for the shutdown, and then see to it that it comes to an end."""
-        limited: set[int] = set()
-        while not self._shutdown:
-            await trio.sleep(POLL_SECONDS)
-            # Connections that were on their way when the limit was set have not inherited it.
-            limited |= {port for port in self._ports - limited if not self._limit(port)}
-            if self._listeners and not self._is_listening():
-                self.begin_shutdown()
-        await trio.sleep(self._graceful_timeout + RESET_AFTER)
-        while True:
-            for port in self._ports:
-                _sockets.reset(port)
-            await trio.sleep(RESET_AFTER)
-
-    def _is_listening(self) -> bool:
-        return any(listener.is_open for listener in self._listeners)
-
-    async def _outlive_termination(self) -> None:
-        """Get to the end of the shutdown, though Hypercorn's master says SIGTERM.
-
-        It says so when the first worker is done. From somebody else it means what it says.
-        """
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            async for _ in signals:
-                self.begin_shutdown()
-                await trio.sleep(self._graceful_timeout)
-                if self._is_listening() or not self._listeners:
-                    break
-        os.kill(os.getpid(), signal.SIGTERM)
+        life = self._life = self._new_life()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(life.watch)
+                if _is_one_of_several():
+                    nursery.start_soon(life.outlive_termination)
+                await self._app(scope, receive, send)
+                nursery.cancel_scope.cancel()
+        finally:
+            # If the server is being cancelled, whatever the app has raised. An app that fails alone ends
+            # no server: Hypercorn goes on.
+            if trio.current_effective_deadline() == -math.inf:
+                life.end_connections()
 
 
 def _is_one_of_several() -> bool:
@@ -247,7 +204,8 @@ async def serve(  # noqa: ASYNC128 - Hypercorn says that it has started
 
     When shutdown begins the pipe is stopped, so every stream that keeps up ends properly and at
     once. Connections that are still there when ``config.graceful_timeout`` is over are reset.
-    Then the app's own shutdown runs. All in all: the grace, and half a second.
+    Then the app's own shutdown runs. All in all: the grace, and half a second. Cancelling it ends
+    all connections at once, and leaves the pipe as cancelling `Pipe.run` does.
 
     Args:
         app: An ASGI app.

@@ -30,9 +30,9 @@ from ._gate import Gate, address_of
 from ._page import PAGE_HEADERS, PageFile, page_files
 from ._pipe import Pipe
 from ._places import Places
-from ._request import RequestError, find_last_event_id, parse_query
+from ._request import RequestError, check_back_pressure, find_last_event_id, parse_query
 from ._sse import preamble
-from ._stream import PRIVATE_HEADERS, STREAM_HEADERS, EventStream
+from ._stream import JSON_HEADERS, STREAM_HEADERS, EventStream
 
 __all__ = ["viz_blueprint"]
 
@@ -41,13 +41,6 @@ _Query = Sequence[tuple[str, str]]
 RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: longer than for a reconnect, since somebody
 has to give up a place first."""
-
-_NO_BACK_PRESSURE = (
-    "no event streams over HTTP/{version}: the server would hold in memory, without a bound, what a slow client "
-    "does not take, and neither side would learn of it. Use HTTP/1.1: for the whole server with "
-    'alpn_protocols = ["http/1.1"], or behind a proxy that speaks HTTP/2 to browsers; '
-    "or take the risk with viz_blueprint(http2=True)"
-)
 
 
 class _StreamBody(ResponseBody):
@@ -206,8 +199,8 @@ class _Views:
 
     def events(self, query: _Query) -> Response:
         """Answer with the event stream, or say why not."""
-        if not (self._http2 or request.http_version.startswith("1.")):
-            return _error(505, _NO_BACK_PRESSURE.format(version=request.http_version), {})
+        if not self._http2:
+            check_back_pressure(request.http_version)
         last_event_id = find_last_event_id(
             request.headers.get("Last-Event-ID"), _first(query, "last_event_id")
         )
@@ -247,13 +240,7 @@ def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) 
 
 
 def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
-    headers = {
-        **PRIVATE_HEADERS,
-        "Content-Type": "application/json",
-        "Cache-Control": "no-store",
-        **(headers or {}),
-    }
-    return _response(msgspec.json.encode(content), status, headers)
+    return _response(msgspec.json.encode(content), status, {**JSON_HEADERS, **(headers or {})})
 
 
 def _error(status: int, message: str, headers: dict[str, str]) -> Response:
