@@ -248,6 +248,21 @@ async def test_token_is_not_in_the_proxys_log(tmp_path: Path) -> None:
     assert "sesame" not in log
 
 
+async def test_an_address_has_no_more_than_its_share_of_the_places(tmp_path: Path) -> None:
+    pipe = Pipe()
+    limit = "limit_conn viewers 100;"
+    assert limit in documented_site()
+    strict = documented_site().replace(limit, "limit_conn viewers 1; limit_conn_log_level warn;")
+    async with (
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, site=strict) as proxy,
+        proxy.watch("?token=right"),
+        proxy.http1() as second,
+    ):
+        await second.request(PREFIX + EVENTS + "?token=right")
+        assert (await second.head())[0] == 503
+        assert pipe.statistics().clients == 1
+
+
 @pytest.mark.parametrize(
     "headers",
     [
