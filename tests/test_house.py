@@ -76,8 +76,12 @@ def test_every_directory_and_command_that_the_readme_names_exists() -> None:
     readme = (ROOT / "README.md").read_text()
     for path in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (ROOT / path).exists(), path
-    for target in re.findall(r"^\$ make (\w+)", readme, re.MULTILINE):
+    for target in re.findall(r"(?:^\$ |`)make ([\w-]+)", readme, re.MULTILINE):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
+    modules: list[str] = re.findall(r"-m (examples[\w.]+)", readme)
+    for module in modules:
+        path = ROOT.joinpath(*module.split("."))
+        assert (path / "__main__.py").exists() or path.with_suffix(".py").exists(), module
 
 
 def test_the_published_table_is_that_of_the_published_results() -> None:
