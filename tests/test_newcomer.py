@@ -39,7 +39,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 def commands_to_run_it() -> list[str]:
     """Return the commands by which the README runs the app."""
-    [block] = [text for text in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if "module:app" in text]
+    [block] = [
+        text for text in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if "module:app" in text
+    ]
     return [command for command, _ in commands(block)]
 
 
