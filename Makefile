@@ -9,7 +9,10 @@ SECONDS ?= 60
 bin = $(VENV)/bin
 sources = $(shell git ls-files '*.py')
 
-.PHONY: demo demo-workers test lowest soak lint types docs bench fuzz format api release release-notes
+.PHONY: help demo demo-workers test lowest soak lint types docs bench fuzz format api release release-notes
+
+help: ## say what there is to make
+	@sed -n 's/^\([a-z-]*\):.* ## /\1: /p' Makefile
 
 # Several Pythons may run the tests at a time.
 export COVERAGE_FILE = $(abspath $(VENV))/.coverage
@@ -36,12 +39,12 @@ soak: $(VENV)/.soak ## ten minutes at saturation, and ten thousand viewers that 
 	$(bin)/python tests/soak.py --into docs/soak $(ARGS)
 	VIZPIPE_VISITS=10000 $(bin)/pytest -o faulthandler_timeout=600 tests/test_faults_visits.py
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.lint ## the format, ruff and flake8-async
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
 	$(bin)/flake8-async --enable ASYNC --startable-in-context-manager run $(sources)
 
-types: $(VENV)/.lint
+types: $(VENV)/.lint ## mypy and pyright
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
 	PATH="$(abspath $(bin)):$$PATH" pyright --ignoreexternal --verifytypes vizpipe_trio

@@ -26,7 +26,7 @@ from vizpipe_trio import _cli
 
 ROOT = Path(__file__).parent.parent
 
-PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("[!.]*.md"), *(ROOT / "docs").rglob("*.md")])
 
 LANGUAGES = {"python", "console", "text", "nginx", "html"}
 

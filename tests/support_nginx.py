@@ -53,10 +53,13 @@ def find_command(name: str) -> str:
 
 
 @asynccontextmanager
-async def nginx(site: str, upstream: str, certificates: Certificates, folder: Path) -> AsyncGenerator[str]:
+async def nginx(
+    site: str, upstream: str, certificates: Certificates, folder: Path, error_level: str = "error"
+) -> AsyncGenerator[str]:
     """Run nginx with a site while in the block, and give the site's address.
 
-    What the site says of the outer world is replaced: where it listens, its certificate, its log, the server.
+    What the site says of the outer world is replaced: where it listens, its certificate, its logs, the server.
+    Errors fail the test, unless the site's own level is kept, ``crit``.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Handed down listening, as nginx does to its successor: no race for the port, no wait.
@@ -70,6 +73,7 @@ async def nginx(site: str, upstream: str, certificates: Certificates, folder: Pa
         ):
             assert there in site
             site = site.replace(there, here)
+        site = site.replace("/var/log/nginx/viz-error.log crit", f"{folder / 'error.log'} {error_level}")
         (folder / "nginx.conf").write_text(NGINX_CONF.format(site=site))
         command = [find_command("nginx"), "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
         async with trio.open_nursery() as nursery:

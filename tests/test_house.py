@@ -76,8 +76,12 @@ def test_every_directory_and_command_that_the_readme_names_exists() -> None:
     readme = (ROOT / "README.md").read_text()
     for path in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (ROOT / path).exists(), path
-    for target in re.findall(r"^\$ make (\w+)", readme, re.MULTILINE):
+    for target in re.findall(r"(?:^\$ |`)make ([\w-]+)", readme, re.MULTILINE):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
+    modules: list[str] = re.findall(r"-m (examples[\w.]+)", readme)
+    for module in modules:
+        path = ROOT.joinpath(*module.split("."))
+        assert (path / "__main__.py").exists() or path.with_suffix(".py").exists(), module
 
 
 def test_the_published_table_is_that_of_the_published_results() -> None:
@@ -85,3 +89,18 @@ def test_the_published_table_is_that_of_the_published_results() -> None:
     table = markdown([row["cells"] for row in results["rows"]])
     assert table.count("\n") > 40
     assert f"\n{table}\n" in (ROOT / "docs" / "performance.md").read_text()
+
+
+def test_the_ratios_in_the_readme_are_those_of_the_published_results() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "latest.json").read_text())
+    measured = {row["figure"]: row["value"] for row in results["rows"]}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    delivered = "delivered events/s, 100 viewers / "
+    for figure, digits, words in (
+        (delivered + "one write per event", 0, "× one write per event on the same stack"),
+        (delivered + "sse-starlette", 0, "× sse-starlette as its README"),
+        (delivered + "sse-starlette without its check", 0, "× sse-starlette without that look"),
+        ("host request, 1000 viewers x 100 events/s / no viewer, median", 1, "× as long as with none"),
+        ("host request, 1000 viewers connect / 1000 requests, p99", 1, "× as long, at the 99th percentile"),
+    ):
+        assert f"{measured[figure]:.{digits}f} {words}" in readme

@@ -12,6 +12,7 @@ import pytest
 import trio
 from browsing import Chromium, rows
 from packaging_tools import ROOT, Environment, build, install, run
+from pages import commands
 from playwright.sync_api import Page, expect
 from support import get
 
@@ -38,13 +39,30 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return environment
 
 
+def commands_to_run_it() -> list[str]:
+    """Return the commands by which the README runs the app."""
+    [block] = [
+        text for text in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if "module:app" in text
+    ]
+    return [command for command, _ in commands(block)]
+
+
+@pytest.fixture(scope="module")
+def token() -> str:
+    """Give the token that the README's commands make, and print in the page's address."""
+    export, echo, _ = commands_to_run_it()
+    page, _, token = run("bash", "-c", f"{export}\n{echo}").stdout.strip().partition("?token=")
+    assert (page, len(token)) == ("http://127.0.0.1:8000/viz/", 43)
+    return token
+
+
 @asynccontextmanager
-async def served(environment: Environment) -> AsyncGenerator[str]:
+async def served(environment: Environment, token: str) -> AsyncGenerator[str]:
     """Serve the app by the README's command, on any free port, for at most 60 seconds; give its address."""
-    [written] = re.findall(r"`hypercorn (.+? module:app)`", README)
-    command = [str(environment.bin / "hypercorn"), *shlex.split(written), "--bind", "127.0.0.1:0"]
+    hypercorn, *arguments = shlex.split(commands_to_run_it()[2])
+    command = [str(environment.bin / hypercorn), *arguments, "--bind", "127.0.0.1:0"]
     start = partial(
-        trio.run_process, command, cwd=environment.home, env={"VIZ_TOKEN": "sesame"}, check=False,
+        trio.run_process, command, cwd=environment.home, env={"VIZ_TOKEN": token}, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     with trio.fail_after(60):
@@ -59,24 +77,24 @@ async def served(environment: Environment) -> AsyncGenerator[str]:
 
 
 async def test_the_readmes_app_is_served_by_its_command_and_seen_in_the_browser(
-    environment: Environment, browse: Chromium
+    environment: Environment, browse: Chromium, token: str
 ) -> None:
     def script(page: Page) -> None:
-        page.goto(f"{url}/viz/?token=sesame")
+        page.goto(f"{url}/viz/?token={token}")
         expect(page.locator("#words")).to_have_text("Live")
         assert browse.run_in_trio(get, url, "/hello").text == "Hello, world"
         expect(rows(page)).to_have_count(1)
         expect(rows(page)).to_contain_text("world")
         expect(page.locator("#pipeline")).to_contain_text("greet")
 
-    async with served(environment) as url:
+    async with served(environment, token) as url:
         await browse(script)
 
 
 def test_the_readmes_test_of_the_app_passes_and_so_does_another(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
-    monkeypatch.setenv("VIZ_TOKEN", "sesame")
+    monkeypatch.setenv("VIZ_TOKEN", token)
     printed = run(environment.bin / "pytest", "-q", cwd=environment.home).stdout
     assert re.search(r"^2 passed in", printed, re.MULTILINE), printed
 

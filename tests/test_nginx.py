@@ -248,6 +248,33 @@ async def test_token_is_not_in_the_proxys_log(tmp_path: Path) -> None:
     assert "sesame" not in log
 
 
+async def test_token_is_in_no_log_of_the_proxys_while_the_server_is_away(tmp_path: Path) -> None:
+    certificates = Certificates.issue(tmp_path)
+    async with (
+        nginx(documented_site(), "http://127.0.0.1:1", certificates, tmp_path, error_level="crit") as url,
+        dial_http1(url, certificates.trusting("http/1.1")) as client,
+    ):
+        await client.request(f"{PREFIX}/viz/?token=sesame")
+        assert (await client.head())[0] == 502
+    assert '"GET /pipeline/viz/" 502' in (tmp_path / "access.log").read_text()
+    assert "sesame" not in (tmp_path / "access.log").read_text() + (tmp_path / "error.log").read_text()
+
+
+async def test_an_address_has_no_more_than_its_share_of_the_places(tmp_path: Path) -> None:
+    pipe = Pipe()
+    limit = "limit_conn viewers 100;"
+    assert limit in documented_site()
+    strict = documented_site().replace(limit, "limit_conn viewers 1; limit_conn_log_level warn;")
+    async with (
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, site=strict) as proxy,
+        proxy.watch("?token=right"),
+        proxy.http1() as second,
+    ):
+        await second.request(PREFIX + EVENTS + "?token=right")
+        assert (await second.head())[0] == 503
+        assert pipe.statistics().clients == 1
+
+
 @pytest.mark.parametrize(
     "headers",
     [
