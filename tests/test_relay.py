@@ -1,7 +1,7 @@
 """Workers that share a real Valkey server."""
 
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -44,10 +44,11 @@ async def test_own_events_reach_own_viewers_without_the_server(monkeypatch: pyte
             assert await a.viewer.see("a3") == ["a1", "a2", "a3"]
             now = a.relay.statistics()
             assert (now.connected, now.offered, now.queued_out, now.lost_out) == (False, 3, 2, 1)
-            assert now.fault == "OSError: all attempts to connect to 127.0.0.1:1 failed"
+            assert now.fault.startswith("OSError: all attempts to connect to 127.0.0.1:1 failed (")
+            assert now.fault.endswith("Connection refused)")
 
 
-async def test_a_server_that_was_killed_and_started_again_costs_no_event(
+async def test_a_server_that_has_started_again_without_its_data_costs_no_event_that_was_not_under_way(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "vizpipe_trio")
@@ -59,7 +60,7 @@ async def test_a_server_that_was_killed_and_started_again_costs_no_event(
         a.emit("a2", "a3")
         assert await a.viewer.see("a3") == ["a1", "a2", "a3"]
         await valkey.start()
-        assert await b.viewer.see("a3") == ["a2", "a3"]
+        assert await b.viewer.see("a3") == ["None relay", "a2", "a3"]  # there may have been others
         assert a.relay.statistics().connections == 2
     said = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
     assert sum(line.startswith("the relay is not connected, and tries again: ") for line in said) == 2
@@ -119,12 +120,23 @@ async def test_a_server_that_is_paused_is_given_up_and_no_event_comes_twice(
 
 
 class Line:
-    """A way to the server that breaks once, with an event under way or with its answer."""
+    """A way to the server that breaks once, with an event under way or with its answer.
 
-    def __init__(self, port: int, event: bytes, *, arrives: bool) -> None:
+    Meanwhile something may happen there.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        event: bytes,
+        *,
+        arrives: bool,
+        meanwhile: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    ) -> None:
         self.port = port
         self.event = event
         self.arrives = arrives
+        self.meanwhile = meanwhile
 
     async def __call__(self, client: trio.SocketStream) -> None:
         async with (
@@ -141,6 +153,7 @@ class Line:
                         if self.arrives:
                             await server.send_all(data)
                             await server.receive_some()
+                        await self.meanwhile()
                     break
                 await server.send_all(data)
             nursery.cancel_scope.cancel()
@@ -151,12 +164,8 @@ class Line:
                 await client.send_all(data)
 
 
-@pytest.mark.parametrize(
-    ("arrives", "seen", "sent", "lost"), [(True, ["a1", "a2"], 2, 0), (False, ["1 relay", "a2"], 1, 1)]
-)
-async def test_an_event_without_an_answer_comes_once_if_the_server_has_it_and_else_it_is_told_as_missed(
-    arrives: bool, seen: list[str], sent: int, lost: int
-) -> None:
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_an_event_without_an_answer_comes_once_whether_the_server_has_it_or_not(arrives: bool) -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as b, trio.open_nursery() as nursery:
         line = Line(valkey.port, b'"a1"', arrives=arrives)
         serve = partial(trio.serve_tcp, line, 0, host="127.0.0.1")
@@ -165,11 +174,11 @@ async def test_an_event_without_an_answer_comes_once_if_the_server_has_it_and_el
             a.emit("a1")
             await until(lambda: a.relay.statistics().connections == 2)
             a.emit("a2")
-            assert await b.viewer.see("a2") == seen
-            await until(lambda: a.relay.statistics().queued_out == 0)
+            assert await b.viewer.see("a2") == ["a1", "a2"]
+            await until(lambda: a.relay.statistics().sent == 2)
             now = a.relay.statistics()
-            assert (now.offered, now.sent, now.lost_out) == (2, sent, lost)
-            assert (b.relay.statistics().duplicates, b.relay.statistics().lost_in) == (0, lost)
+            assert (now.offered, now.queued_out, now.lost_out) == (2, 0, 0)
+            assert (b.relay.statistics().duplicates, b.relay.statistics().lost_in) == (0, 0)
         nursery.cancel_scope.cancel()
 
 
