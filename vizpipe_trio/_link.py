@@ -35,6 +35,15 @@ MESSAGES_A_READ = 16
 
 _EPOCH = re.compile(rb"[0-9a-f]{8}")
 
+MAX_PORT = 65_535
+
+_USER = r"(?:[^/?#@\[\]]*@)?"
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^/?#@\[\]:]+)"
+_URL = re.compile(
+    rf"(?:unix://{_USER}/[^?#@]+|[a-z]+://{_USER}{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?:/[0-9]*)?)"
+    r"(?:\?(?P<query>[^#@]*))?"
+)
+
 _CLUSTER = "it is part of a Cluster, which the relay does not support"
 _REFUSED = {"cluster": _CLUSTER, "sentinel": "it is a Sentinel, which the relay does not support"}
 
@@ -42,26 +51,21 @@ Message = tuple[Spot, Mapping[bytes, bytes]]
 
 
 def check_url(url: str) -> None:
-    """Raise `ValueError` for a server that cannot be used, and say nothing of a password in it."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "valkey", "valkeys", "unix"}:
+    """Raise `ValueError` for a server that cannot be used; a URL that has a password is not quoted."""
+    scheme = url.partition(":")[0]
+    if scheme not in {"redis", "rediss", "valkey", "valkeys", "unix"}:
         raise ValueError(
-            f"the relay needs one server, redis://, rediss:// or unix://, not {parts.scheme}://: "
+            f"the relay needs one server, redis://, rediss:// or unix://, not {scheme}://: "
             "Cluster and Sentinel are not supported"
         )
-    if "ssl_" in parts.query:
-        raise ValueError("give TLS options as ssl_context, not in the URL")
-    try:
-        has_place = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
-    except ValueError:  # it quotes what may be a part of the password
-        has_place = None
-    if not has_place or "@" in url[url.index("://") + 3 + len(parts.netloc) :]:
+    found = _URL.fullmatch(url)
+    if not found or not 0 < int(found["port"] or 1) <= MAX_PORT:
         raise ValueError(
-            "the URL has no host, or no valid port; in a user or a password write /, ?, # and @ as %2F, %3F, "
-            "%23 and %40"
+            "the relay cannot use its URL: it needs a host, a port from 1 to 65535 if any, and as database a "
+            "number; in a user or a password /, ?, #, [, ] and @ are written as %2F, %3F, %23, %5B, %5D and %40"
         )
-    if parts.scheme != "unix" and not re.fullmatch("/?[0-9]*", parts.path):
-        raise ValueError("the URL's path is the database, and that is a number")
+    if "ssl_" in (found["query"] or ""):
+        raise ValueError("give TLS options as ssl_context, not in the URL")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Receiver:
     def __init__(self, junction: Junction, run: bytes, pause: float, asked: Callable[[], object]) -> None:
         self.origins = Origins()
         self.malformed = self.other_version = 0
-        self.has_read = self.is_level = trio.Event()
+        self.has_read, self.is_level = trio.Event(), trio.Event()
         self.is_whole = True
         self._junction = junction
         self._run = run
