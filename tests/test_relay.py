@@ -361,6 +361,19 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
                 nursery.cancel_scope.cancel()
 
 
+async def test_a_user_may_have_no_more_rights_than_the_documents_name() -> None:
+    text = (Path(__file__).parents[1] / "docs/scaling.md").read_text()
+    [rights] = re.findall(r"ACL SETUSER vizpipe on >password (.*)", text)
+    async with (
+        run_valkey(user=f"vizpipe on >pw {rights}") as valkey,
+        run_worker(valkey.url, username="vizpipe", password="pw") as a,
+        run_worker(valkey.url) as b,
+    ):
+        a.emit(*named("a", 900))  # some of it in several messages at once
+        assert await b.viewer.see("a900") == named("a", 900)
+        assert (a.relay.statistics().connections, a.relay.statistics().fault) == (1, "")
+
+
 async def fault_of(url: str, **options: Any) -> str:
     """Return the first fault of a worker that cannot be connected."""
     worker = Worker(url, **options)

@@ -70,7 +70,7 @@ class RedisRelay:
         capacity: How many events may wait for the server, at least 1; past it they are lost
             for other workers. The default holds ten seconds at 1000 events a second.
         stream_length: How many messages the server keeps, at least 1, each up to 128 KiB: what
-            a worker that was away can still get.
+            a worker that was away can still get. It keeps a few more, and 16 at least.
         flush_interval: Seconds to wait between two messages, so that one carries many events.
             The first event after a pause goes at once. Half of it between two reads.
         logger: Where it is said that the server is gone or back. By default ``vizpipe_trio``.
@@ -147,7 +147,8 @@ class RedisRelay:
         meantime waits, and is lost for others past ``capacity``. Nothing that the server does
         or does not do is raised here: it is logged once, and stands in the statistics.
 
-        When the pipe ends it sends what waits, for a second at most, and returns. When it is
+        When the pipe ends it sends what waits, for a second at most, and returns. What it could
+        not send is lost for others, and logged. When it is
         cancelled it says nothing; but if that comes while it connects, coredis writes
         "Connection attempt failed unexpectedly!" to its own logger.
 
