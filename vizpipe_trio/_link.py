@@ -110,7 +110,7 @@ class Link:
                 told = await self._reader.info("server")
             except ResponseError:
                 return ""
-        mode = told.get("redis_mode", told.get("server_mode"))  # as Redis says it, and Valkey
+        mode = str(told.get("redis_mode", told.get("server_mode")))  # as Redis says it, and Valkey
         if mode in _REFUSED:
             raise RuntimeError(_REFUSED[mode])
         return str(told.get("run_id", ""))
