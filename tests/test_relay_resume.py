@@ -354,6 +354,15 @@ def test_a_viewer_is_told_when_the_server_lost_what_a_worker_sent_that_is_gone_s
         assert (viewer.seen, viewer.was_told) == (["c1"], True)
 
 
+@pytest.mark.parametrize("loss", [[("restore", 0, 0)], [("trim", 0, 2), ("trim", 0, 2)]])
+def test_what_was_lost_before_it_came_back_to_its_sender_does_not_come_twice_there(
+    loss: list[tuple[str, int, int]],
+) -> None:
+    lost = [("emit", B, 0), ("relay to one", B, A), *loss, ("relay", A, 0), ("look", 0, A), ("go", B, A)]
+    viewer = viewer_of(A, [*lost, ("emit", B, 0)])
+    assert (viewer.seen, viewer.was_told) == (["b1", "b2"], True)
+
+
 def test_a_viewer_sees_what_a_worker_sent_before_it_ended_and_after_it_has_started_again() -> None:
     ended = [("emit", A, 0), ("send", A, 0), ("restart", A, 1), ("emit", A, 0), ("relay", A, 0)]
     viewer = viewer_of(B, [*ended, ("look", 0, B), ("go", A, B), ("emit", A, 0)])
