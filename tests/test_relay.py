@@ -48,8 +48,7 @@ async def test_own_events_reach_own_viewers_without_the_server(monkeypatch: pyte
             assert await a.viewer.see("a3") == ["a1", "a2", "a3"]
             now = a.relay.statistics()
             assert (now.connected, now.offered, now.queued_out, now.lost_out) == (False, 3, 2, 1)
-            assert now.fault.startswith("OSError: all attempts to connect to 127.0.0.1:1 failed (")
-            assert now.fault.endswith("Connection refused)")
+            assert now.fault == "OSError: all attempts to connect to 127.0.0.1:1 failed"
 
 
 async def test_a_server_that_has_started_again_without_its_data_costs_no_event_that_was_not_under_way(

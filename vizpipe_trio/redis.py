@@ -208,7 +208,8 @@ class RedisRelay:
 
     def _note_fault(self, error: BaseException) -> None:
         fault = f"{type(error).__name__}: {error}"
-        if reason := str(_cause(error.__cause__) or ""):
+        # A system's error says it all itself, and coredis has it in the cause.
+        if not isinstance(error, OSError) and (reason := str(_cause(error.__cause__) or "")):
             fault += f" ({reason})"
         if self._fault in {"", NOT_STARTED}:
             self._say(logging.WARNING, f"the relay is not connected, and tries again: {fault}")
