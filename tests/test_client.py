@@ -83,7 +83,10 @@ async def test_after_a_real_break_it_gets_what_was_emitted_meanwhile_once_and_in
 
 @pytest.mark.parametrize(
     ("token", "filters", "status", "told"),
-    [("wrong", {}, 401, "a token is needed"), ("sesame", {"op": "READ"}, 400, "there is no op 'READ'")],
+    [
+        ("wrong", {}, 401, "the right token is needed"),
+        ("sesame", {"op": "READ"}, 400, "there is no op 'READ'"),
+    ],
 )
 async def test_a_refusal_is_raised_with_the_servers_words(
     token: str, filters: dict[str, str], status: int, told: str

@@ -347,7 +347,7 @@ async def test_without_the_right_token_it_says_so_and_takes_another(browse: Chro
         page.goto(url + "/viz/" + query)
         expect(page.locator("#words")).to_have_text("Refused")
         expect(page.get_by_role("heading", name="This stream needs a token")).to_be_visible()
-        expect(page.locator("#notice-why")).to_contain_text("401: a token is needed")
+        expect(page.locator("#notice-why")).to_contain_text("401: the right token is needed")
         page.get_by_role("textbox", name="Token").fill("right")
         page.get_by_role("button", name="Open").click()
         expect(page.locator("#words")).to_have_text("Live")

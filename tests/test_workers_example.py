@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from signal import SIGCONT, SIGINT, SIGSTOP
+from signal import SIGCONT, SIGINT, SIGSTOP, SIGTERM
 from typing import Any, NamedTuple
 
 import trio
@@ -28,6 +29,14 @@ def descendants(pid: int) -> list[int]:
     threads = Path(f"/proc/{pid}/task").iterdir()
     children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
     return children + [pid for child in children for pid in descendants(child)]
+
+
+def command_of(pid: int, module: str) -> int:
+    """Return the descendant of a process that runs a module."""
+    [found] = [
+        each for each in descendants(pid) if f"\0{module}\0" in Path(f"/proc/{each}/cmdline").read_text()
+    ]
+    return found
 
 
 class Example(NamedTuple):
@@ -148,3 +157,33 @@ async def test_one_dashboard_and_a_viewer_with_a_filter_see_the_requests_of_all_
         await until(lambda: len(wanted) == 12)
         assert unwanted == []
         nursery.cancel_scope.cancel()
+
+
+async def fail(*options: str) -> tuple[int, str, str]:
+    """Run the example while it cannot run, and return its exit code and what it wrote."""
+    command = [sys.executable, "-m", "examples.workers", *options]
+    with trio.fail_after(60):
+        ended = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
+
+
+async def test_a_port_that_is_taken_is_said_and_nothing_is_started() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = await fail("--port", str(port))
+    assert (code, out) == (1, "")
+    assert err == f"Can't listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+async def test_the_example_ends_when_its_servers_end() -> None:
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            command = [sys.executable, "-u", "-m", "examples.workers", "--port", "0", "--workers", "2"]
+            start = partial(trio.run_process, command, stdout=subprocess.PIPE, check=False)
+            process: trio.Process = await nursery.start(start)
+            assert process.stdout is not None
+            printed = b""
+            while b"Ctrl-C" not in printed:
+                printed += await process.stdout.receive_some()
+            os.kill(command_of(process.pid, "hypercorn"), SIGTERM)
+            assert await process.wait() == 0

@@ -69,7 +69,7 @@ class Token:
         if given is None or not compare_digest(_digest(given), self._digest):
             raise AccessError(
                 401,
-                "a token is needed: Authorization: Bearer <token>, or ?token=<token>",
+                "the right token is needed: Authorization: Bearer <token>, or ?token=<token>",
                 {"WWW-Authenticate": "Bearer"},
             )
 

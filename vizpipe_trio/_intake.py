@@ -123,6 +123,8 @@ class Intake:
                 continue
             if arrival.dropped or arrival.lost != 0:
                 self._log.add_gap(arrival.dropped, arrival.lost)
+            if arrival.lost is None:
+                trail.doubt()
             room = max_write - self._log.pending
             frames: list[bytes] = []
             for event_id, data in zip(self._log.relayed_ids(arrival.spot), arrival.data, strict=False):

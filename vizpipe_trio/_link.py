@@ -6,8 +6,8 @@ not read yet stays in the server, bounded, and a short loss of the connection lo
 
 import re
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import trio
 from coredis import Redis
 from coredis.connection import TCPConnection
-from coredis.exceptions import ClusterDownError, MovedError
+from coredis.exceptions import ConnectionError as LostConnectionError
+from coredis.exceptions import RedisClusterError, ResponseError
 from coredis.pool import ConnectionPool
 from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
@@ -30,29 +31,60 @@ BLOCK_SECONDS = 2.0
 """How long a read waits in the server for news; so often a connection that is dead is noticed."""
 
 MESSAGES_A_READ = 16
-"""Messages that one read may bring: at most 2 MB."""
+"""Messages that one read may bring: at most 2 MB. The stream keeps as many at least."""
 
 _EPOCH = re.compile(rb"[0-9a-f]{8}")
+
+MAX_PORT = 65_535
+
+_USER = r"(?:[^/?#@\[\]]*@)?"
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^/?#@\[\]:]+)"
+_URL = re.compile(
+    rf"(?:unix://{_USER}/[^?#@]+|[a-z]+://{_USER}{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?:/[0-9]*)?)"
+    r"(?:\?(?P<query>[^#@]*))?"
+)
+
+_CLUSTER = "it is part of a Cluster, which the relay does not support"
+_REFUSED = {"cluster": _CLUSTER, "sentinel": "it is a Sentinel, which the relay does not support"}
 
 Message = tuple[Spot, Mapping[bytes, bytes]]
 
 
 def check_url(url: str) -> None:
-    """Raise `ValueError` for a server that cannot be used."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "valkey", "valkeys", "unix"}:
+    """Raise `ValueError` for a server that cannot be used; a URL that has a password is not quoted."""
+    scheme = url.partition(":")[0]
+    if scheme not in {"redis", "rediss", "valkey", "valkeys", "unix"}:
         raise ValueError(
-            f"the relay needs one server, redis://, rediss:// or unix://, not {parts.scheme}://: "
+            f"the relay needs one server, redis://, rediss:// or unix://, not {scheme}://: "
             "Cluster and Sentinel are not supported"
         )
-    if "ssl_" in parts.query:
+    found = _URL.fullmatch(url)
+    if not found or not 0 < int(found["port"] or 1) <= MAX_PORT:
+        raise ValueError(
+            "the relay cannot use its URL: it needs a host, a port from 1 to 65535 if any, and as database a "
+            "number; in a user or a password /, ?, #, [, ] and @ are written as %2F, %3F, %23, %5B, %5D and %40"
+        )
+    if "ssl_" in (found["query"] or ""):
         raise ValueError("give TLS options as ssl_context, not in the URL")
+
+
+@contextmanager
+def _until(seconds: float) -> Generator[None]:
+    """Bound the time for an answer, and say plainly what it means when there is none that helps."""
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError:
+        raise TimeoutError("the server does not answer") from None
+    except RedisClusterError:
+        raise RuntimeError(_CLUSTER) from None
 
 
 class Link:
     """Two connections to the server that holds the stream: a read blocks its own.
 
-    With both used before the link counts as open, none is opened later on.
+    Both are used before the link counts as open, and neither is opened again: what was found out
+    over the one need not hold for the next, to a server that has lost its data.
 
     Args:
         reader: The one to read over.
@@ -65,16 +97,29 @@ class Link:
         self._reader = reader
         self._writer = writer
         self._key = key
-        self._length = length
+        self._length = max(length, MESSAGES_A_READ)
+
+    async def check_server(self) -> str:
+        """Return what names this run of the server, nothing if it may not be asked.
+
+        Raises:
+            RuntimeError: It is part of a Cluster, or a Sentinel.
+        """
+        with _until(ANSWER_SECONDS):
+            try:
+                told = await self._reader.info("server")
+            except ResponseError:
+                return ""
+        mode = str(told.get("redis_mode", told.get("server_mode")))  # as Redis says it, and Valkey
+        if mode in _REFUSED:
+            raise RuntimeError(_REFUSED[mode])
+        return str(told.get("run_id", ""))
 
     async def epoch(self) -> bytes:
         """Return the stream's epoch: another one after the server has lost its data."""
         key = f"{self._key}:epoch"
-        with trio.fail_after(ANSWER_SECONDS):
-            try:
-                found = await self._reader.get(key)
-            except (ClusterDownError, MovedError) as error:
-                raise RuntimeError("it is part of a Cluster, which the relay does not support") from error
+        with _until(ANSWER_SECONDS):
+            found = await self._reader.get(key)
             if found is None:
                 await self._writer.set(key, token_hex(4), condition=PureToken.NX)
                 found = await self._reader.get(key)
@@ -84,13 +129,19 @@ class Link:
 
     async def latest(self, count: int) -> Sequence[Message]:
         """Return the last messages, oldest first."""
-        with trio.fail_after(ANSWER_SECONDS):
+        with _until(ANSWER_SECONDS):
             entries = await self._reader.xrevrange(self._key, count=count)
         return _messages(reversed(entries))
 
+    async def has(self, spot: Spot) -> bool:
+        """Return whether a message is still there."""
+        place = f"{spot.ms}-{spot.n}"
+        with _until(ANSWER_SECONDS):
+            return bool(await self._reader.xrange(self._key, start=place, end=place))
+
     async def read(self, after: Spot) -> Sequence[Message]:
         """Return messages behind a spot, none if none come in some seconds."""
-        with trio.fail_after(BLOCK_SECONDS + ANSWER_SECONDS):
+        with _until(BLOCK_SECONDS + ANSWER_SECONDS):
             found = await self._reader.xread(
                 {self._key: f"{after.ms}-{after.n}"},
                 count=MESSAGES_A_READ,
@@ -104,12 +155,12 @@ class Link:
         Raises:
             ResponseError: The server refuses it. After any other error it may have it.
         """
-        with trio.fail_after(ANSWER_SECONDS):
+        with _until(ANSWER_SECONDS):
             return _spot(await self._add(self._writer, message))
 
     async def append_all(self, messages: Iterable[Mapping[str, bytes]]) -> None:
         """Append messages, all or none; raises as `append` does."""
-        with trio.fail_after(ANSWER_SECONDS):
+        with _until(ANSWER_SECONDS):
             async with self._writer.pipeline(transaction=True) as pipeline:
                 for fields in messages:
                     self._add(pipeline, fields)
@@ -139,6 +190,18 @@ def _spot(identifier: bytes) -> Spot:
     return Spot(int(ms), int(n), 0)
 
 
+class _OnePool(ConnectionPool[TCPConnection]):
+    """One connection, and none after it: coredis would open another one and say nothing."""
+
+    _only: TCPConnection | None = None
+
+    async def get_connection(self, **options: Any) -> TCPConnection:
+        if self._only is not None and not self._only.usable:
+            raise LostConnectionError("the connection was lost")
+        self._only = await super().get_connection(**options)
+        return self._only
+
+
 @asynccontextmanager
 async def open_link(
     url: str,
@@ -162,12 +225,12 @@ async def open_link(
         options["password"] = password
     if parts.scheme != "unix":
         # Else coredis would write a traceback into the log with each try in vain.
-        with trio.fail_after(ANSWER_SECONDS):
+        with _until(ANSWER_SECONDS):
             await (await trio.open_tcp_stream(parts.hostname or "localhost", parts.port or 6379)).aclose()
     options.update(connect_timeout=ANSWER_SECONDS, decode_components=True)
     reader, writer = (
         Redis(
-            connection_pool=ConnectionPool[TCPConnection].from_url(url, **options),
+            connection_pool=_OnePool.from_url(url, **options),
             retry_policy=NoRetryPolicy(),
         )
         for _ in range(2)

@@ -16,8 +16,8 @@ class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
         fault: Why it is not connected; empty while it is.
         offered: Own events that were to be sent.
         sent: Those that the server has.
-        lost_out: Those that were lost on the way out: too many waited for the server, or the connection
-            broke with them.
+        lost_out: Those that were lost on the way out: too many waited for the server, the connection
+            broke with them, or the pipe ended.
         queued_out: Those that wait.
         capacity: How many may wait.
         received: Events of other workers that came.

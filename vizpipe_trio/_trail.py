@@ -64,6 +64,7 @@ class Trail:
         self._floor = START
         self._own_let_go = self._foreign_let_go = 0
         self._began_at = 0
+        self._doubted = 0  # own events up to here that did not come back may have been lost there since
         self._past = [NO_EPOCH]
         self._set_suffix()
 
@@ -113,6 +114,11 @@ class Trail:
         """Note that the stream has nothing more up to here."""
         self.spot = spot
         self._set_suffix()
+
+    def doubt(self) -> None:
+        """Note that the stream may have lost something that only others have read."""
+        if not self._all_came_back():
+            self._doubted = self.own
 
     def echo(self, first: int, count: int, spot: Spot) -> None:
         """Note where own events are in the stream. The first time counts: others have it from there."""
@@ -187,7 +193,8 @@ class Trail:
                 unseen = False
             else:
                 came_back = echo is not None and echo.first <= number
-                unseen = came_back or not replay or self._is_sure(sight)
+                is_sure = number > self._doubted and self._is_sure(sight)
+                unseen = came_back or not replay or is_sure
             if not unseen:
                 return False
         return True
@@ -233,8 +240,18 @@ class Trail:
             and self._floor <= last.spot
             and (self._own_let_go == 0 or self._echo_of(self._own_let_go) is not None)
             and (all(map(self._is_sure, seen)) or self._all_came_back())
+            and all(map(self._is_past_doubt, seen))
         )
         return not sure, max(start, self._began_at)
+
+    def _is_past_doubt(self, sight: Sight) -> bool:
+        """Whether it is known what a client saw elsewhere of the own events that are doubted, or missed."""
+        echo = self._echo_at_or_after(self._doubted + 1)
+        return (
+            self._doubted <= self._own_let_go
+            or sight.run == self.run
+            or (echo is not None and _has_seen(sight, echo, self._doubted + 1))
+        )
 
     def _all_came_back(self) -> bool:
         return self.own == 0 or (bool(self._echoes) and self._echoes[-1].last >= self.own)

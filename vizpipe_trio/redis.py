@@ -17,7 +17,6 @@ Needs the extra ``redis``: ``pip install 'vizpipe-trio[redis]'``.
 import logging
 import random
 import ssl
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -25,19 +24,13 @@ from typing import cast
 import trio
 
 try:
-    from coredis.exceptions import ResponseError
-
-    from ._link import Link, check_url, open_link
+    from ._link import check_url, open_link
 except ImportError as _missing:
     raise ImportError("vizpipe_trio.redis needs coredis: pip install 'vizpipe-trio[redis]'") from _missing
 
-from ._envelope import MAX_EVENTS, MAX_PAYLOAD, Envelope, UnknownVersionError, decode_envelope
-from ._junction import Arrival, Epoch
-from ._link import ANSWER_SECONDS, MESSAGES_A_READ, Message
-from ._origins import Origins
-from ._outbox import Load
 from ._pipe import Pipe
-from ._sight import NO_EPOCH, START
+from ._receiver import Receiver
+from ._sender import Sender
 from ._statistics import RelayStatistics
 
 __all__ = ["RedisRelay", "RelayStatistics"]
@@ -55,17 +48,6 @@ FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 """Seconds between two tries to reach the server: twice as many each time, from the first to the
 longest, unless a connection has held for longer than that."""
-
-SETTLING_SECONDS = 60
-"""How long after its start a worker hears for the first time of others that are older."""
-
-MESSAGES_A_WRITE = 4
-"""Messages that are sent before the server has confirmed the first of them, at most: half a MB, which
-is lost when the connection breaks with it. On a busy machine an answer can take a message's worth of
-time and more."""
-
-BACKFILL = 64
-"""Messages that a worker which starts takes into its history."""
 
 
 class RedisRelay:
@@ -88,7 +70,7 @@ class RedisRelay:
         capacity: How many events may wait for the server, at least 1; past it they are lost
             for other workers. The default holds ten seconds at 1000 events a second.
         stream_length: How many messages the server keeps, at least 1, each up to 128 KiB: what
-            a worker that was away can still get.
+            a worker that was away can still get. It keeps a few more, and 16 at least.
         flush_interval: Seconds to wait between two messages, so that one carries many events.
             The first event after a pause goes at once. Half of it between two reads.
         logger: Where it is said that the server is gone or back. By default ``vizpipe_trio``.
@@ -120,31 +102,22 @@ class RedisRelay:
         if not 0 <= flush_interval < 60:  # noqa: PLR2004 - a minute is no live picture any more
             raise ValueError(f"flush_interval must be 0 to 60 seconds, not {flush_interval}")
         self._junction = pipe._join(capacity)
-        self._run = pipe._log.run
-        self._flush_interval = flush_interval
+        run = pipe._log.run
         self._logger = logger or logging.getLogger("vizpipe_trio")
         self._open_link = partial(
             open_link, url, key, stream_length, username=username, password=password, ssl_context=ssl_context
         )
-        self._origins = Origins()
+        self._sender = Sender(self._junction, run, flush_interval)
+        self._receiver = Receiver(self._junction, run, flush_interval / 2, self._sender.answer)
         self._running = False
         self._connections = 0
         self._fault = NOT_STARTED
         self._up = trio.Event()
-        self._malformed = self._other_version = 0
-        # Where the stream is read from, and in which epoch.
-        self._read_to = START
-        self._epoch = NO_EPOCH
-        self._hello = START  # where in the stream this worker said last that it is there
-        self._is_read = trio.Event()  # set when all is read up to there
-        self._told = Load(0, 0, [])  # where others were told that this worker stands
-        self._is_asked = False
-        self._joined = 0  # when the first message came, by the server's clock in milliseconds
         self._junction.report = self.statistics
 
     def statistics(self) -> RelayStatistics:
         """Return a snapshot of the account; no checkpoint. In Trio's thread."""
-        outbox, origins = self._junction.outbox, self._origins
+        outbox, receiver, origins = self._junction.outbox, self._receiver, self._receiver.origins
         return RelayStatistics(
             connected=self._running and not self._fault,
             connections=self._connections,
@@ -160,8 +133,8 @@ class RedisRelay:
             failed=self._junction.failed,
             queued_in=self._junction.waiting,
             lost_in=origins.lost,
-            malformed=self._malformed,
-            other_version=self._other_version,
+            malformed=receiver.malformed,
+            other_version=receiver.other_version,
             workers=len(origins),
         )
 
@@ -174,7 +147,8 @@ class RedisRelay:
         meantime waits, and is lost for others past ``capacity``. Nothing that the server does
         or does not do is raised here: it is logged once, and stands in the statistics.
 
-        When the pipe ends it sends what waits, for a second at most, and returns. When it is
+        When the pipe ends it sends what waits, for a second at most, and returns. What it could
+        not send is lost for others, and logged. When it is
         cancelled it says nothing; but if that comes while it connects, coredis writes
         "Connection attempt failed unexpectedly!" to its own logger.
 
@@ -192,6 +166,7 @@ class RedisRelay:
                 with trio.move_on_after(START_SECONDS):
                     await self._up.wait()
                 task_status.started()
+            self._give_up()
         finally:
             self._running = False
             self._fault = self._fault or "not running"
@@ -209,7 +184,7 @@ class RedisRelay:
                     # coredis turns a cancellation while it connects into an error: that is none.
                     await trio.lowlevel.checkpoint_if_cancelled()
                     # Whatever it is: a side channel's fault must not end the host.
-                    self._note_fault(_cause(group))
+                    self._note_fault(_cause(group) or group)
                 if trio.current_time() > began + LONGEST_BACKOFF:
                     pause = FIRST_BACKOFF
                 # Not all workers at once, when the server comes back.
@@ -223,8 +198,19 @@ class RedisRelay:
         await trio.sleep(END_SECONDS)
         scope.cancel()
 
-    def _note_fault(self, error: Exception) -> None:
+    def _give_up(self) -> None:
+        """Count as lost what could not be sent before the end: nobody is left to tell others of it."""
+        outbox = self._junction.outbox
+        if rest := outbox.queued:
+            outbox.under_way = outbox.offered
+            outbox.abandon()
+            self._say(logging.WARNING, f"the relay has ended, and {rest} events are lost for other workers")
+
+    def _note_fault(self, error: BaseException) -> None:
         fault = f"{type(error).__name__}: {error}"
+        # A system's error says it all itself, and coredis has it in the cause.
+        if not isinstance(error, OSError) and (reason := str(_cause(error.__cause__) or "")):
+            fault += f" ({reason})"
         if self._fault in {"", NOT_STARTED}:
             self._say(logging.WARNING, f"the relay is not connected, and tries again: {fault}")
         self._fault = fault
@@ -236,150 +222,42 @@ class RedisRelay:
     async def _connect(self) -> None:
         """Relay over one link until it fails, or the pipe has ended."""
         async with self._open_link() as link:
-            await self._catch_up(link)
-            await self._say_hello(link)
-            self._connections += 1
-            if self._connections > 1 or self._fault != NOT_STARTED:
-                self._say(logging.INFO, "the relay is connected")
-            self._fault = ""
+            await self._receiver.catch_up(link, self._up.set)
+            hello = await self._sender.say_hello(link)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, link)
-                self._up.set()
-                await self._send(link)
+                nursery.start_soon(self._receiver.run, link, hello)
+                await self._receiver.has_read.wait()
+                self._note_connected()
+                await self._settle()
+                await self._sender.run(link)
                 nursery.cancel_scope.cancel()
 
-    async def _catch_up(self, link: Link) -> None:
-        """Find out where to go on reading; the first time, also what was last."""
-        epoch = await link.epoch()
-        if epoch == self._epoch:
-            return
-        first_time = self._epoch == NO_EPOCH
-        # What is in a stream that has begun anew is all new; of a strange one, the last part will do.
-        past: Sequence[Message] = await link.latest(BACKFILL) if first_time else ()
-        floor = past[0][0] if len(past) == BACKFILL else START
-        await self._junction.until_room()
-        self._epoch = epoch
-        self._read_to = floor
-        self._junction.push(Epoch(epoch, floor))
-        for message in past:
-            if not self._junction.has_room:
-                self._up.set()  # the pipe, which takes them, is commonly started behind this
-            await self._junction.until_room()
-            self._hear(message, past=True)
-
-    async def _receive(self, link: Link) -> None:
-        while True:
-            messages = await link.read(self._read_to)
-            for message in messages:
-                await self._junction.until_room()
-                self._hear(message)
-            if len(messages) < MESSAGES_A_READ:
-                # A read costs more than a message in it. Those of one worker are further apart.
-                await trio.sleep(self._flush_interval / 2)
-
-    def _hear(self, message: Message, *, past: bool = False) -> None:
-        """Hand a message to the pipe; no checkpoint between what is noted and what is done."""
-        self._read_to = message[0]
-        if self._read_to >= self._hello:
-            self._is_read.set()
-        self._junction.push(self._arrival(message, past=past))
-
-    def _arrival(self, message: Message, *, past: bool) -> Arrival:
-        spot, fields = message
-        nothing = Arrival(spot=spot, until=spot)
-        try:
-            envelope = decode_envelope(fields, self._run)
-        except UnknownVersionError:
-            self._other_version += 1
-            return nothing
-        except ValueError:
-            self._malformed += 1
-            return nothing
-        if envelope.run == self._run:
-            count = envelope.count
-            if envelope.first + count - 1 > self._junction.outbox.offered or not envelope.first:
-                self._malformed += 1  # not sent by us
-                return nothing
-            self._junction.outbox.confirm(envelope.first + count - 1)
-            return Arrival(spot, spot._replace(offset=count), first=envelope.first, echoed=count)
-        if envelope.hello and not past:
-            self._is_asked = True
-            self._junction.nudge()
-        self._joined = self._joined or spot.ms
-        is_settling = not envelope.hello and spot.ms < self._joined + SETTLING_SECONDS * 1000
-        return self._origins.hear(envelope, spot, is_baseline=past or is_settling)
-
-    async def _send(self, link: Link) -> None:
-        """Send what the pipe broadcasts until it has ended, and all is sent."""
-        outbox = self._junction.outbox
-        if outbox.is_unconfirmed:
-            await self._settle()
-        while True:
-            bell = self._junction.bell()
-            if outbox.queued or self._is_asked or self._told != outbox.stand:
-                await self._tell(link)
-            elif self._junction.ended.is_set():
-                return
-            else:
-                await bell.wait()
-                continue
-            if outbox.queued <= MAX_EVENTS:
-                with trio.move_on_after(self._flush_interval):
-                    await self._junction.ended.wait()
+    def _note_connected(self) -> None:
+        self._connections += 1
+        if self._connections > 1 or self._fault != NOT_STARTED:
+            self._say(logging.INFO, "the relay is connected")
+        self._fault = ""
+        self._up.set()
 
     async def _settle(self) -> None:
         """Find out what became of events that an earlier link failed to confirm.
 
-        What the server has comes back. To send the rest again would be wrong where a server has lost
-        what some worker has read already: a viewer that changes workers would see it twice.
+        What the server has comes back. The rest may be sent again if nobody can have read it. But where
+        a server has lost something, it may be what some worker has read already: a viewer that
+        changes workers would see it twice.
         """
-        with trio.fail_after(ANSWER_SECONDS):
-            await self._is_read.wait()
-        self._junction.outbox.abandon()
-
-    async def _say_hello(self, link: Link) -> None:
-        self._is_asked = False
-        self._is_read = trio.Event()
-        stand = self._junction.outbox.stand
-        self._hello = await link.append(self._written(stand, hello=True))
-        self._told = stand
-
-    async def _tell(self, link: Link) -> None:
-        """Send what waits, as much as fits some messages, or only where this worker stands."""
-        outbox = self._junction.outbox
-        loads = self._next_loads()
-        messages = [self._written(load) for load in loads]
-        first, dropped, events = loads[-1]
-        end = first + len(events)
-        self._is_asked = False
-        outbox.under_way = end - 1
-        try:
-            if len(messages) == 1:
-                await link.append(messages[0])
+        receiver, outbox = self._receiver, self._junction.outbox
+        if outbox.is_unconfirmed:
+            await receiver.is_level.wait()
+            if receiver.is_whole:
+                outbox.under_way = 0
             else:
-                await link.append_all(messages)
-        except ResponseError:
-            outbox.under_way = 0  # it has none of them, so they can be sent later
-            raise
-        outbox.confirm(end - 1)
-        self._told = Load(end, dropped, [])
-
-    def _written(self, load: Load, *, hello: bool = False) -> dict[str, bytes]:
-        first, dropped, events = load
-        return Envelope(self._run, first, dropped, len(events), hello=hello, data=events).encode()
-
-    def _next_loads(self) -> list[Load]:
-        outbox = self._junction.outbox
-        loads = [outbox.peek(MAX_EVENTS, MAX_PAYLOAD)]
-        taken = len(loads[0].events)
-        while taken < outbox.queued and len(loads) < MESSAGES_A_WRITE:
-            loads.append(outbox.peek(MAX_EVENTS, MAX_PAYLOAD, taken))
-            taken += len(loads[-1].events)
-        return loads
+                outbox.abandon()
+        receiver.is_whole = True
 
 
-def _cause(error: Exception) -> Exception:
+def _cause(error: BaseException | None) -> BaseException | None:
     """Return what an exception group is about."""
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

