@@ -211,7 +211,9 @@ async def test_a_gap_leaves_the_tables_columns_as_they_are(browse: Chromium) -> 
             found: list[list[int]] = []
             for width in (360, 1100):  # some columns are not there
                 page.set_viewport_size({"width": width, "height": 900})
-                found += page.locator("th:visible").evaluate_all("(all) => all.map((th) => [th.offsetLeft, th.offsetWidth])")
+                found += page.locator("th:visible").evaluate_all(
+                    "(all) => all.map((th) => [th.offsetLeft, th.offsetWidth])"
+                )
             return found
 
         page.goto(url + VIZ)
@@ -234,7 +236,9 @@ async def test_a_long_title_leaves_the_head_in_one_row(browse: Chromium) -> None
         page.goto(url + VIZ)
         expect(page.locator("#words")).to_have_text("Live")
         height = page.locator("body > header").evaluate("(head) => head.offsetHeight")
-        page.locator("h1").evaluate("(title) => title.textContent = 'Search gateway, documentation, production'")
+        page.locator("h1").evaluate(
+            "(title) => title.textContent = 'Search gateway, documentation, production'"
+        )
         assert page.locator("body > header").evaluate("(head) => head.offsetHeight") == height
 
     async with serve(make_app(Pipe(), token="right", title="Search"), seconds=60) as url:
@@ -257,7 +261,7 @@ async def test_what_is_drawn_stands_out_from_the_ground(browse: Chromium) -> Non
     def script(page: Page) -> None:
         page.goto(url + VIZ)
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             assert min(page.evaluate(contrasts)) >= 3
 
     async with serve(make_app(Pipe(), token="right"), seconds=60) as url:

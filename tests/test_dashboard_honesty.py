@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
 import trio
 from browsing import Chromium, new_tab, number, rows
 from playwright.sync_api import Page, expect

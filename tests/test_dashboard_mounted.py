@@ -115,7 +115,10 @@ async def test_a_page_of_ones_own_is_told_how_long_the_server_may_be_silent(brow
 def test_the_files_types_are_not_those_of_the_hosts_table(
     monkeypatch: pytest.MonkeyPatch, kind: str | None
 ) -> None:
-    monkeypatch.setattr("mimetypes.guess_type", lambda *_: (kind, None))
+    def guess(_name: str) -> tuple[str | None, None]:
+        return kind, None
+
+    monkeypatch.setattr("mimetypes.guess_type", guess)
     types = {file.path: file.content_type for file in page_files("", [], 15)}
     assert types["dashboard.js"] == "text/javascript; charset=utf-8"
     assert types["style.css"] == "text/css; charset=utf-8"

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import pytest
 import trio
 from browsing import WITHOUT_WORKERS, Chromium, new_tab, number, rows
 from playwright.sync_api import BrowserContext, Page, expect
@@ -161,7 +160,9 @@ async def test_without_workers_and_locks_each_tab_has_its_own_connection(browse:
         await browse(script)
 
 
-async def test_a_tab_that_had_seen_no_event_does_not_know_what_went_by_at_a_handover(browse: Chromium) -> None:
+async def test_a_tab_that_had_seen_no_event_does_not_know_what_went_by_at_a_handover(
+    browse: Chromium,
+) -> None:
     pipe = Pipe()
 
     def script(page: Page) -> None:
@@ -295,7 +296,8 @@ async def test_tabs_go_on_exactly_at_a_handover_whatever_an_id_looks_like(browse
         everything.add_init_script(slow)  # at the handover it tells late where it was
         everything.goto(f"{url}/viz/?token=right")
         expect(everything.locator("#words")).to_have_text("Live")
-        pipe.emit(Event(status="DENIED", actor_type="agent", labels=["rare"]))  # all have a place to go on from
+        # Now all have a place to go on from.
+        pipe.emit(Event(status="DENIED", actor_type="agent", labels=["rare"]))
         for _ in range(19):
             pipe.emit(Event())
         pipe.emit(Event(labels=["rare"]))
@@ -361,7 +363,9 @@ def live(place: str) -> dict[str, Any]:
     return {"type": "state", "state": {"name": "live"}, "place": place}
 
 
-async def test_a_tab_goes_on_in_the_stream_of_another_one_without_computing_with_ids(browse: Chromium) -> None:
+async def test_a_tab_goes_on_in_the_stream_of_another_one_without_computing_with_ids(
+    browse: Chromium,
+) -> None:
     first = [live("\n0.1"), items("a-1", "a-1"), items("a-3.5~", "a-2.5", "a-3.5~")]
     seen = ["a-1", "a-2.5", "a-3.5~"]
     cases = [

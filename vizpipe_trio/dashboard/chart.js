@@ -165,7 +165,8 @@ function drawStack(context, { series, kind, marks, colours }, x, y) {
       if (!(value > 0)) continue;
       const [from, to] = [x(slot - 0.5), x(slot + 0.5)];
       const [low, high] = [y(base[slot]), y(base[slot] + value)];
-      context.fillRect(from, high, Math.max(to - from - 0.75, 1), Math.max(low - high - (base[slot] && 1), kind === "shares" ? 0 : 1));
+      const tall = low - high - (base[slot] && low - high > 2);
+      context.fillRect(from, high, Math.max(to - from - 0.75, 1), Math.max(tall, kind === "shares" ? 0 : 1));
       base[slot] += value;
     }
   }
