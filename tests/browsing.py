@@ -36,6 +36,9 @@ PATIENCE_MS = 15_000
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></td>\"'&amp;\u2028\u2029\u202etxt.exe"
 
+WITHOUT_WORKERS = "delete window.SharedWorker"
+"""Has a tab be the hub, where it is said before the page's own scripts."""
+
 T = TypeVar("T")
 Script = Callable[[Page], None]
 

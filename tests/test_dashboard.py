@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from datetime import UTC, datetime
 from itertools import islice
 from urllib.parse import unquote
@@ -283,6 +284,95 @@ async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Ch
         page.mouse.move(0, 0)
         expect(rows(page).first).to_contain_text("e310")
         expect(page.locator("#tail-note")).to_have_text("")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_look_at_a_moment_takes_nothing_from_what_is_counted(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.clock.install()
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event())
+        page.clock.run_for(1000)
+        denied = page.locator("[data-value=DENIED]")
+        expect(denied).to_have_text("0%")
+        page.get_by_role("button", name="Pause").dispatch_event("click")
+        page.clock.run_for(1000)  # into another slot than that of the last drawing
+        for _ in range(3):
+            pipe.emit(Event(status="DENIED"))
+        expect(page.locator("#seen")).to_have_text("4")
+        page.locator("[data-chart=decisions] canvas").hover()
+        expect(page.locator("[data-chart=decisions] .at")).to_contain_text("earlier")
+        page.emulate_media(color_scheme="dark")
+        pipe.emit(Event())
+        expect(page.locator("#seen")).to_have_text("5")
+        page.mouse.move(0, 0)
+        page.get_by_role("button", name="Resume").dispatch_event("click")
+        expect(denied).to_have_text("60.0%")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, color_scheme="light")
+
+
+async def test_a_latency_of_more_than_a_day_is_a_lower_bound(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        p50 = page.locator("[data-value=p50]")
+        pipe.emit(Event(total_ms=3_600_000))
+        expect(p50).to_have_text(re.compile(r"^3[4-7]\d\d\.\d s$"))  # within 5 %
+        for _ in range(2):
+            pipe.emit(staged("slow", ms=1e300))
+        expect(p50).to_have_text("≥ 93124.0 s")
+        expect(stage(page, "slow").locator(".viz-median")).to_have_text("≥ 93124.0 s")
+        pipe.emit(staged("slow", ms=1.7e308))
+        expect(stage(page, "slow").locator(".viz-time")).to_have_text("100% of time")
+        pipe.emit(staged("slow", ms=1.7e308))  # the sum is no number any more
+        expect(stage(page, "slow").locator(".viz-time")).to_have_text("– of time")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_the_table_goes_on_after_an_event_was_looked_at_with_the_mouse(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event())
+        rows(page).first.click()
+        page.get_by_role("button", name="Close").click()
+        page.mouse.move(0, 0)
+        pipe.emit(Event(subject="newer"))
+        expect(rows(page).first).to_contain_text("newer")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_text_that_is_selected_elsewhere_keeps_no_row_from_opening(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="first"))
+        pipe.emit(Event(subject="second"))
+        expect(rows(page)).to_have_count(2)
+        rows(page).first.click()
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('#detail dl'))")
+        rows(page).last.locator("button").dispatch_event("click")  # as Enter does, which leaves the selection
+        expect(page.locator("#detail h2")).to_have_text("first")
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('#events tr'))")
+        rows(page).first.dispatch_event("click")  # at the end of selecting in it
+        expect(page.locator("#detail h2")).to_have_text("first")
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,88 @@ async def test_it_fits_every_width(browse: Chromium, width: int) -> None:
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script, viewport={"width": width, "height": 900})
+
+
+async def test_the_head_and_the_times_fit_a_phone(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&op=QUERY&label=a")
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(datetime(2026, 1, 1, 20, 48, 40, 888000, tzinfo=UTC), labels=["a"]))
+        expect(rows(page)).to_have_count(1)
+        height = "(element) => element.offsetHeight"
+        button = page.locator("#pause").evaluate(height)
+        assert page.locator("#window").evaluate(height) <= button + 2  # in one row
+        assert page.locator("td.time").evaluate("(cell) => cell.scrollWidth <= cell.clientWidth")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, viewport={"width": 360, "height": 780})
+
+
+async def test_a_gap_leaves_the_tables_columns_as_they_are(browse: Chromium) -> None:
+    pipe = Pipe(capacity=2)
+
+    def script(page: Page) -> None:
+        def edges() -> list[list[int]]:
+            found: list[list[int]] = []
+            for width in (360, 1100):  # some columns are not there
+                page.set_viewport_size({"width": width, "height": 900})
+                found += page.locator("th:visible").evaluate_all(
+                    "(all) => all.map((th) => [th.offsetLeft, th.offsetWidth])"
+                )
+            return found
+
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="first"))
+        rows(page).locator("button").click()
+        page.mouse.move(0, 0)
+        before = edges()
+        browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(5)])
+        pipe.emit(Event())
+        expect(page.locator(".gap")).to_have_count(1)
+        assert edges() == before
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, viewport={"width": 1100, "height": 900})
+
+
+async def test_a_long_title_leaves_the_head_in_one_row(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        height = page.locator("body > header").evaluate("(head) => head.offsetHeight")
+        page.locator("h1").evaluate(
+            "(title) => title.textContent = 'Search gateway, documentation, production'"
+        )
+        assert page.locator("body > header").evaluate("(head) => head.offsetHeight") == height
+
+    async with serve(make_app(Pipe(), token="right", title="Search"), seconds=60) as url:
+        await browse(script, viewport={"width": 1100, "height": 800})
+
+
+async def test_what_is_drawn_stands_out_from_the_ground(browse: Chromium) -> None:
+    # WCAG 2.2, 1.4.11: 3:1. Between two parts of a bar is a line of the ground's colour.
+    contrasts = """() => {
+        const light = (name) => {
+            document.body.style.color = `var(--${name})`;
+            const parts = getComputedStyle(document.body).color.match(/[0-9.]+/g).map((part) => part / 255);
+            const [r, g, b] = parts.map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+        };
+        const ratio = (one, other) => Math.max(light(one) / light(other), light(other) / light(one));
+        return ["accent", "second", "soft", "warn", "bad"].map((name) => ratio(name, "surface"));
+    }"""
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert min(page.evaluate(contrasts)) >= 3
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
 
 
 async def test_nothing_moves_where_less_motion_is_asked_for(browse: Chromium) -> None:

@@ -4,11 +4,10 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
 import trio
 from browsing import Chromium, new_tab, number, rows
 from playwright.sync_api import Page, expect
-from quart import request
+from quart import Response, request
 from quart_trio import QuartTrio
 from support import EVENTS, STATS, make_app, serve, until
 
@@ -108,7 +107,7 @@ async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_
         copy.drawImage(canvas, 0, 0);
         const { data } = copy.getImageData(0, 0, width, height);
         let marked = 0;
-        for (let at = 0; at < data.length; at += 4) marked += data[at] === 179 && data[at + 1] === 38;
+        for (let at = 0; at < data.length; at += 4) marked += data[at] === 143 && data[at + 1] === 29;
         return marked;
     }"""
 
@@ -127,6 +126,35 @@ async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script, color_scheme="light")
+
+
+async def test_the_rate_of_a_moment_in_which_events_are_missing_is_a_lower_bound(browse: Chromium) -> None:
+    pipe = Pipe(capacity=2)
+
+    def script(page: Page) -> None:
+        page.clock.install()
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        page.clock.run_for(1000)
+        browse.in_trio(emit_at_once, pipe, 5)
+        expect(page.locator("#missed-all")).to_have_text("3")
+        page.clock.run_for(2000)
+        figure = page.locator("[data-chart=rates]")
+        query = figure.locator("[data-value=QUERY]")
+        page.get_by_role("button", name="Pause").dispatch_event("click")
+        expect(figure.locator(".now")).to_contain_text("at")
+        figure.focus()
+        seen: list[str] = []
+        for _ in range(8):
+            page.keyboard.press("ArrowLeft")
+            seen.append(query.inner_text())
+            said = f"{figure.locator('.at').inner_text()} QUERY {seen[-1]}, WRITE {'≥ 0' if '≥' in seen[-1] else '0'}"
+            expect(page.locator("#announced")).to_have_text(said)  # once a key, for the ear
+        assert seen.count("≥ 4.00") == 1  # of a slot of half a second
+        assert seen.count("0") == 7
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
 
 
 async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(browse: Chromium) -> None:
@@ -207,6 +235,7 @@ async def test_a_cut_stream_counts_down_comes_back_and_gets_each_event_once(brow
         pipe.emit(Event(subject="meanwhile"))
         page.get_by_role("button", name="Try now").click()
         expect(page.locator("#words")).to_have_text("Live")
+        expect(page.locator("#state")).to_be_focused()  # since the button is gone
         pipe.emit(Event(subject="after"))
         expect(rows(page)).to_have_count(3)
         subjects = page.locator("#events .subject").all_inner_texts()
@@ -237,6 +266,8 @@ async def test_what_comes_late_is_shown_where_it_would_have_come(browse: Chromiu
         page.get_by_role("button", name="Try now").click()
         expect(rows(page)).to_have_count(7)
         figure = page.locator("[data-chart=rates]")
+        page.get_by_role("button", name="Pause").click()
+        expect(figure.locator(".now")).to_contain_text("at")  # it is drawn, and holds still
         figure.focus()
         seen: list[float] = []
         for _ in range(50):  # slots of half a second
@@ -339,22 +370,41 @@ async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_i
         done.set()
 
 
-@pytest.mark.parametrize("query", ["", "?token=wrong"])
-async def test_without_the_right_token_it_says_so_and_takes_another(browse: Chromium, query: str) -> None:
+async def test_without_a_token_it_asks_for_one_until_it_is_the_right_one(browse: Chromium) -> None:
     pipe = Pipe()
 
     def script(page: Page) -> None:
-        page.goto(url + "/viz/" + query)
+        page.goto(url + "/viz/")
         expect(page.locator("#words")).to_have_text("Refused")
         expect(page.get_by_role("heading", name="This stream needs a token")).to_be_visible()
         expect(page.locator("#notice-why")).to_contain_text("401: the right token is needed")
-        page.get_by_role("textbox", name="Token").fill("right")
-        page.get_by_role("button", name="Open").click()
+        field = page.locator("#token")
+        field.fill("rigth")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="The server does not take this token")).to_be_visible()
+        expect(field).to_have_value("rigth")
+        expect(field).to_be_focused()
+        field.fill("right")
+        page.keyboard.press("Enter")
         expect(page.locator("#words")).to_have_text("Live")
         expect(page.locator("#notice")).to_be_hidden()
+        expect(field).to_have_value("")
+        expect(page.locator("#state")).to_be_focused()
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)
+
+
+async def test_with_a_wrong_token_it_says_so(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/?token=wrong")
+        expect(page.get_by_role("heading", name="The server does not take this token")).to_be_visible()
+        page.get_by_role("textbox", name="Token").fill("right")
+        page.get_by_role("button", name="Open").click()
+        expect(page.locator("#words")).to_have_text("Live")
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script, quiet=False)
 
 
 async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(browse: Chromium) -> None:
@@ -383,6 +433,35 @@ async def test_an_answer_that_is_no_stream_is_not_taken_for_one(browse: Chromium
         expect(page.locator("#words")).to_have_text("Refused")
         expect(page.locator("#notice-why")).to_have_text("200: the answer is not an event stream")
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_what_a_gateway_says_is_waited_out(browse: Chromium) -> None:
+    app = make_app(Pipe())
+    answers = [
+        ("null", "application/json"),
+        ("<h1>Down for maintenance</h1>", "text/html"),
+        ('{"error": "upstream unavailable"}', "application/json"),
+        ('{"error": {"code": 503, "message": "upstream unavailable"}}', "application/json"),
+    ]
+
+    @app.before_request
+    async def gate() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        if request.path != EVENTS or not answers:
+            return None
+        body, kind = answers.pop()
+        return Response(body, 503, {"Content-Type": kind, "Retry-After": "600"})
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        for left in (3, 2, 1, 0):
+            browse.wait_until(lambda left=left: len(answers) == left)  # type: ignore[misc]
+            expect(page.locator("#words")).to_have_text(re.compile(r"^Reconnecting in \d+ s$"))
+            expect(page.locator("#notice")).to_be_hidden()
+            page.get_by_role("button", name="Try now").click()
+        expect(page.locator("#words")).to_have_text("Live")
 
     async with serve(app, seconds=60) as url:
         await browse(script)

@@ -4,12 +4,14 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from browsing import HOSTILE, Chromium, rows, staged
+from browsing import HOSTILE, WITHOUT_WORKERS, Chromium, rows, staged
 from playwright.sync_api import Page, expect
+from quart import Response
 from support import get, make_app, serve
 
 from examples.docsearch.app import create_app
 from vizpipe_trio import Event, Pipe
+from vizpipe_trio._page import page_files
 from vizpipe_trio.quart import viz_blueprint
 
 
@@ -73,6 +75,55 @@ async def test_title_and_stages_are_set_from_python_and_stand_before_the_first_e
     app = make_app(pipe, token="right", title=HOSTILE, stages=["merge", HOSTILE, "cache"])
     async with serve(app, seconds=60) as url:
         await browse(script)
+
+
+async def test_a_page_of_ones_own_is_told_how_long_the_server_may_be_silent(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right", heartbeat_interval=60)
+
+    @app.get("/own")
+    async def own() -> str:  # noqa: ASYNC124 - Quart's interface
+        return """<!doctype html><link rel="icon" href="/viz/icon.svg"><div id="pipeline"></div>
+            <script type="module" src="/own.js"></script>"""
+
+    @app.get("/own.js")
+    async def script_of_own() -> Response:  # noqa: ASYNC124 - Quart's interface
+        return Response(
+            """import { showPipeline } from "/viz/embed.js";
+            window.states = [];
+            const state = ({ name }) => states.push(name);
+            showPipeline(document.getElementById("pipeline"), { token: "right", heartbeat: 60, state });""",
+            content_type="text/javascript",
+        )
+
+    def script(page: Page) -> None:
+        page.context.add_init_script(WITHOUT_WORKERS)  # the clock of this page is that of its hub
+        page.add_init_script("requestAnimationFrame = null")  # as where nobody looks: nothing may wait for it
+        page.clock.install()
+        page.goto(url + "/own")
+        browse.wait_for_clients(pipe, 1)
+        page.clock.run_for(100_000)
+        pipe.emit(staged("cache", hit="cache"))
+        expect(page.locator(".viz-count")).to_have_text("1 answered")
+        assert page.evaluate("states") == ["connecting", "live"]
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", None])
+def test_the_files_types_are_not_those_of_the_hosts_table(
+    monkeypatch: pytest.MonkeyPatch, kind: str | None
+) -> None:
+    def guess(_name: str) -> tuple[str | None, None]:
+        return kind, None
+
+    monkeypatch.setattr("mimetypes.guess_type", guess)
+    types = {file.path: file.content_type for file in page_files("", [], 15)}
+    assert types["dashboard.js"] == "text/javascript; charset=utf-8"
+    assert types["style.css"] == "text/css; charset=utf-8"
+    assert types["icon.svg"] == "image/svg+xml; charset=utf-8"
+    assert types[""] == "text/html; charset=utf-8"
 
 
 @pytest.mark.parametrize("stages", ["cache", [1, 2]])

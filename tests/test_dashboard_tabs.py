@@ -1,13 +1,16 @@
 """Many tabs of one browser, which allows six connections to a host."""
 
-from browsing import Chromium, new_tab, number, rows
+import re
+from typing import Any
+
+import trio
+from browsing import WITHOUT_WORKERS, Chromium, new_tab, number, rows
 from playwright.sync_api import BrowserContext, Page, expect
 from quart import Response, request
 from support import make_app, serve
 
 from vizpipe_trio import Event, Pipe
 
-WITHOUT_WORKERS = "delete window.SharedWorker"
 WITHOUT_LOCKS = WITHOUT_WORKERS + "; Object.defineProperty(navigator, 'locks', {value: undefined})"
 
 
@@ -154,4 +157,229 @@ async def test_without_workers_and_locks_each_tab_has_its_own_connection(browse:
         browse.wait_for_clients(pipe, 1)
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_tab_that_had_seen_no_event_does_not_know_what_went_by_at_a_handover(
+    browse: Chromium,
+) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.context.add_init_script(WITHOUT_WORKERS)
+        first, second = tabs(page.context, url, ["", ""])
+        first.close()
+        expect(second.locator("#missed-all")).to_have_text("?")
+        assert pipe.statistics().clients == 1
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_page_that_comes_back_out_of_the_cache_says_when_it_may_have_missed_some(
+    browse: Chromium,
+) -> None:
+    pipe = Pipe()
+    leave = "dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))"
+    come_back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+
+    def script(page: Page) -> None:
+        [tab] = tabs(page.context, url, [""])
+        tab.evaluate(leave)
+        browse.wait_for_clients(pipe, 0)
+        expect(tab.locator("#words")).to_have_text("Reconnecting")
+        [other] = tabs(page.context, url, [""])  # whose stream is another one
+        tab.evaluate(come_back)
+        expect(tab.locator("#words")).to_have_text("Live")
+        expect(tab.locator("#missed-all")).to_have_text("?")
+        expect(other.locator("#missed-all")).to_have_text("0")
+        other.close()
+        pipe.emit(Event())
+        expect(tab.locator("#seen")).to_have_text("1")
+        tab.evaluate(leave)
+        browse.wait_for_clients(pipe, 0)
+        pipe.emit(Event())
+        tab.evaluate(come_back)
+        expect(tab.locator("#seen")).to_have_text("2")  # the server kept it
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_tab_that_stood_still_for_long_comes_back_and_misses_nothing(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    release = trio.Event()
+
+    @app.get("/held")
+    async def held() -> str:
+        await release.wait()
+        return ""
+
+    @app.after_request
+    async def hasten(response: Response) -> Response:
+        if request.path == "/viz/hub.js":
+            script = await response.get_data(as_text=True)
+            assert "PING_MS = 15000" in script
+            response.set_data(script.replace("PING_MS = 15000", "PING_MS = 100"))
+        return response
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/?token=right")
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="before"))
+        expect(rows(page)).to_have_count(1)
+        page.evaluate("""setTimeout(() => {
+            const request = new XMLHttpRequest();
+            request.open("GET", "/held", false);
+            request.send();
+        })""")
+        browse.wait_for_clients(pipe, 0)  # the hub has given it up
+        pipe.emit(Event(subject="meanwhile"))
+        browse.in_trio(release.set)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="after"))
+        expect(rows(page)).to_have_count(3)
+        assert page.locator("#events .subject").all_inner_texts() == ["after", "meanwhile", "before"]
+        assert number(page, "#missed-all") == 0
+
+    async with serve(app, seconds=60) as url:
+        await browse(script, quiet=False)  # the browser warns of a request that blocks
+
+
+async def test_a_machine_that_slept_keeps_its_tabs(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.add_init_script(WITHOUT_LOCKS)  # the clock of this page is that of its hub
+        page.clock.install()
+        page.goto(url + "/viz/?token=right")
+        expect(page.locator("#words")).to_have_text("Live")
+        page.clock.fast_forward(600_000)  # each timer ends once, as after a lid was closed and opened
+        page.clock.run_for(5000)
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event())
+        expect(rows(page).first).to_contain_text("ALLOWED")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_tabs_go_on_exactly_at_a_handover_whatever_an_id_looks_like(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    answer = app.asgi_app
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        async def send_longer(message: Any) -> None:
+            if "body" in message:
+                body = re.sub(rb"id: (\w+-\d+)\n", rb"id: \1.5-~a\n", message["body"])
+                message = {**message, "body": body}
+            await send(message)
+
+        if scope["type"] == "http":
+            headers = [(name, value.removesuffix(b".5-~a")) for name, value in scope["headers"]]
+            scope = {**scope, "headers": headers}
+        await answer(scope, receive, send_longer)
+
+    app.asgi_app = asgi_app  # type: ignore[method-assign]
+    slow = """const post = BroadcastChannel.prototype.postMessage;
+        BroadcastChannel.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), 300); };
+    """
+
+    def script(page: Page) -> None:
+        page.context.add_init_script(WITHOUT_WORKERS)
+        queries = ["&op=WRITE", "&op=QUERY", "&status=DENIED", "&actor_type=agent", "&label=rare"]
+        holder, *_, rare = tabs(page.context, url, queries)
+        everything = page.context.new_page()
+        everything.add_init_script(slow)  # at the handover it tells late where it was
+        everything.goto(f"{url}/viz/?token=right")
+        expect(everything.locator("#words")).to_have_text("Live")
+        # Now all have a place to go on from.
+        pipe.emit(Event(status="DENIED", actor_type="agent", labels=["rare"]))
+        for _ in range(19):
+            pipe.emit(Event())
+        pipe.emit(Event(labels=["rare"]))
+        expect(rare.locator("#seen")).to_have_text("2")
+        expect(everything.locator("#seen")).to_have_text("21")
+        holder.close()
+        browse.wait_until(lambda: pipe.statistics().clients == 0)
+        browse.wait_until(lambda: pipe.statistics().clients >= 4)
+        pipe.emit(Event(labels=["rare"]))
+        expect(rare.locator("#seen")).to_have_text("3")
+        expect(everything.locator("#seen")).to_have_text("22")
+        assert [tab.locator("#missed-all").inner_text() for tab in (rare, everything)] == ["0", "0"]
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_the_server_says_of_the_fourth_filter_too_that_it_does_not_exist(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        tabs(page.context, url, ["&op=WRITE", "&op=QUERY", "&status=DENIED"])
+        fourth = page.context.new_page()
+        fourth.goto(url + "/viz/?token=right&op=READ")
+        expect(fourth.locator("#words")).to_have_text("Refused")
+        expect(fourth.locator("#notice-why")).to_contain_text("400: there is no op 'READ'")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_tab_without_a_token_takes_that_of_a_tab_that_is_opened_later(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_have_text("Refused")
+        tabs(page.context, url, [""])
+        expect(page.locator("#words")).to_have_text("Live")
+        assert pipe.statistics().clients == 1
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+HEAR = """async (messages) => {
+    const port = { postMessage() {} };
+    window.SharedWorker = class { port = port; };
+    const { Link } = await import("/viz/link.js");
+    const items = [];
+    const link = new Link({ state() {}, items: (more) => items.push(...more.map(({ id, reason }) => id ?? reason)) });
+    link.watch({});
+    for (const message of messages) port.onmessage({ data: { watch: 1, ...message } });
+    return items;
+}"""
+
+
+def items(place: str, *ids: str) -> dict[str, Any]:
+    return {"type": "items", "items": [{"id": name, "data": ""} for name in ids], "place": place}
+
+
+def live(place: str) -> dict[str, Any]:
+    return {"type": "state", "state": {"name": "live"}, "place": place}
+
+
+async def test_a_tab_goes_on_in_the_stream_of_another_one_without_computing_with_ids(
+    browse: Chromium,
+) -> None:
+    first = [live("\n0.1"), items("a-1", "a-1"), items("a-3.5~", "a-2.5", "a-3.5~")]
+    seen = ["a-1", "a-2.5", "a-3.5~"]
+    cases = [
+        ([live("a-2.5"), items("b-9", "a-3.5~", "b-9")], [*seen, "b-9"]),  # that one was behind
+        ([live("a-3.5~"), items("b-9", "b-9")], [*seen, "b-9"]),
+        ([live("a-7"), items("b-9", "b-9")], [*seen, "history", "b-9"]),  # that one was ahead
+        ([live("\n0.2")], [*seen, "history"]),
+        ([items("a-8"), live("a-8"), items("b-9", "b-9")], [*seen, "b-9"]),  # a-8 was not for this tab
+    ]
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/?token=right")
+        for then, told in cases:
+            assert page.evaluate(HEAR, first + then) == told
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
         await browse(script)

@@ -1,5 +1,7 @@
 """What the dashboard is asked to show: filters, the free text, pause, and the address that keeps them."""
 
+import re
+
 from browsing import Chromium, new_tab, number, rows
 from playwright.sync_api import Page, expect
 from support import make_app, serve
@@ -171,4 +173,66 @@ async def test_a_window_is_chosen_and_forgets_what_has_left_it(browse: Chromium)
         assert number(page, "#seen") == 1
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_while_paused_another_window_is_drawn_and_the_moment_is_named(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.clock.install()
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(total_ms=10))
+        page.clock.run_for(40_000)
+        p50, moment = page.locator("[data-value=p50]"), page.locator(".now")
+        expect(p50).to_have_text("–")  # of the last 30 s
+        expect(moment).to_have_text("now")
+        page.get_by_role("button", name="Pause").dispatch_event("click")
+        expect(moment).to_have_text(re.compile(r"^at \d\d:\d\d:\d\d$"))
+        page.get_by_role("radio", name="2 min").dispatch_event("click")
+        expect(p50).to_have_text("9.87 ms")
+        pipe.emit(Event(total_ms=1000))
+        page.clock.run_for(1000)
+        expect(page.locator("#seen")).to_have_text("2")
+        expect(p50).to_have_text("9.87 ms")
+        page.get_by_role("button", name="Resume").dispatch_event("click")
+        expect(moment).to_have_text("now")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_while_paused_the_text_narrows_what_was_there(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="old cheese"))
+        pipe.emit(Event(subject="old bread"))
+        expect(rows(page)).to_have_count(2)
+        page.get_by_role("button", name="Pause").click()
+        pipe.emit(Event(subject="new cheese"))
+        pipe.emit(Event(subject="new bread"))
+        expect(page.locator("#seen")).to_have_text("4")
+        page.get_by_role("searchbox", name="Text").fill("cheese")
+        expect(rows(page)).to_have_text([re.compile("old cheese")])
+        page.get_by_role("button", name="Resume").click()
+        expect(rows(page)).to_have_text([re.compile("new cheese"), re.compile("old cheese")])
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_browser_that_keeps_nothing_for_a_page_shows_it(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.add_init_script("""Object.defineProperty(window, "sessionStorage", {
+            get() { throw new DOMException("no", "SecurityError"); }
+        })""")
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        assert page.url == url + "/viz/"
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
         await browse(script)

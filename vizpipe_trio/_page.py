@@ -1,9 +1,9 @@
 """The dashboard's files, as they are served. No framework."""
 
-import mimetypes
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import PurePath
 from string import Template
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+
+# The host's table may say otherwise, and a browser runs no script that is "text/plain".
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class PageFile(NamedTuple):
@@ -49,5 +52,5 @@ def page_files(title: str, stages: Sequence[str], heartbeat_interval: float) -> 
             # As text in attributes and elements: a script in the page could not read them otherwise.
             escaped = {name: escape(value) for name, value in settings.items()}
             content = Template(content.decode()).substitute(escaped).encode()
-        content_type = f"{mimetypes.guess_type(file.name)[0]}; charset=utf-8"
+        content_type = f"{_TYPES[PurePath(file.name).suffix]}; charset=utf-8"
         yield PageFile("" if file.name == "index.html" else file.name, content_type, content)

@@ -12,15 +12,15 @@ export class Chart {
   #size = { width: 0, height: 0 };
   #spec = null;
 
-  // `onHover` is called when the slot under the pointer, or chosen with the arrow keys, is another one.
+  // `onHover` is called when the slot under the pointer, or (then with true) chosen by keys, is another one.
   constructor(figure, onHover) {
     this.#canvas = figure.querySelector("canvas");
     this.#context = this.#canvas.getContext("2d");
     new ResizeObserver(() => this.#fit()).observe(this.#canvas);
-    const point = (slot) => {
+    const point = (slot, byKey) => {
       if (slot === this.hover) return;
       this.hover = slot;
-      onHover();
+      onHover(byKey);
     };
     this.#canvas.addEventListener("pointermove", ({ offsetX }) => point(this.#slotAt(offsetX)));
     this.#canvas.addEventListener("pointerleave", () => point(null));
@@ -30,12 +30,12 @@ export class Chart {
       const slots = this.#spec?.marks.length ?? 0;
       if (step === undefined && event.key !== "Escape") return;
       event.preventDefault();
-      point(step ? Math.min(Math.max((this.hover ?? slots) + step, 0), slots - 1) : null);
+      point(step ? Math.min(Math.max((this.hover ?? slots) + step, 0), slots - 1) : null, true);
     });
   }
 
-  // spec: {kind, series: [{values, colour, dash}], marks: ["missed" | "away" | ""], seconds, colours}. A value
-  // that is NaN is not drawn.
+  // spec: {kind, series: [{values, colour, dash}], marks: ["missed" | "away" | ""], seconds, end, colours}. A
+  // value that is NaN is not drawn; the first series is on top.
   draw(spec) {
     this.#spec = spec;
     const { width, height } = this.#size;
@@ -49,7 +49,7 @@ export class Chart {
     const y = (value) => box.top + (1 - scale.place(value)) * box.height;
     drawMarks(context, box, spec);
     drawAxes(context, box, spec, scale, y);
-    if (spec.kind === "lines") for (const line of spec.series) drawLine(context, line, x, y);
+    if (spec.kind === "lines") for (const line of spec.series.toReversed()) drawLine(context, line, spec.colours, x, y);
     else drawStack(context, spec, x, y);
     if (this.hover !== null) {
       context.fillStyle = spec.colours.soft;
@@ -74,12 +74,10 @@ export class Chart {
   }
 }
 
-const sumAt = (series, slot) => series.reduce((sum, { values }) => sum + (values[slot] || 0), 0);
-
 const SCALES = {
   areas(series) {
-    const most = Math.max(...series[0].values.map((_, slot) => sumAt(series, slot)));
-    const top = roundUp(Math.max(most, 1));
+    const sums = series[0].values.map((_, slot) => series.reduce((sum, { values }) => sum + (values[slot] || 0), 0));
+    const top = roundUp(Math.max(...sums, 1));
     return { ticks: [0, top / 2, top], text: (value) => short(value), place: (value) => value / top };
   },
   shares() {
@@ -117,7 +115,7 @@ function drawMarks(context, { left, top, width, height }, { marks, colours }) {
   });
 }
 
-function drawAxes(context, { left, top, width, height }, { seconds, colours }, scale, y) {
+function drawAxes(context, { left, top, width, height }, { seconds, end, colours }, scale, y) {
   context.textBaseline = "middle";
   context.textAlign = "right";
   for (const tick of scale.ticks) {
@@ -133,10 +131,10 @@ function drawAxes(context, { left, top, width, height }, { seconds, colours }, s
   context.textAlign = "left";
   context.fillText(ago, left, bottom);
   context.textAlign = "right";
-  context.fillText("now", left + width, bottom);
+  context.fillText(end, left + width, bottom);
 }
 
-function drawLine(context, { values, colour, dash = [], thick = 1.5 }, x, y) {
+function drawLine(context, { values, colour, dash = [], thick }, colours, x, y) {
   context.beginPath();
   let before = NaN;
   values.forEach((value, slot) => {
@@ -149,26 +147,27 @@ function drawLine(context, { values, colour, dash = [], thick = 1.5 }, x, y) {
     } else context.lineTo(x(slot), y(value));
     before = value;
   });
-  context.strokeStyle = colour;
+  context.strokeStyle = colours[colour];
   context.lineWidth = thick;
   context.setLineDash(dash);
   context.stroke();
   context.setLineDash([]);
 }
 
-// Each series on top of those before it, as steps: a slot's count is one number and not a slope.
+// Each series on top of those before it, as steps: a slot's count is one number and not a slope. Between two is
+// a line of nothing, so that they need not be told apart by colour alone.
 function drawStack(context, { series, kind, marks, colours }, x, y) {
   const base = marks.map(() => 0);
   for (const { values, colour } of series) {
-    context.fillStyle = colour;
+    context.fillStyle = colours[colour];
     for (let slot = 0; slot < marks.length; slot += 1) {
       const value = values[slot];
       if (!(value > 0)) continue;
       const [from, to] = [x(slot - 0.5), x(slot + 0.5)];
       const [low, high] = [y(base[slot]), y(base[slot] + value)];
-      context.fillRect(from, high, Math.max(to - from - 0.75, 1), Math.max(low - high, kind === "shares" ? 0 : 1));
+      const tall = low - high - (base[slot] && low - high > 2);
+      context.fillRect(from, high, Math.max(to - from - 0.75, 1), Math.max(tall, kind === "shares" ? 0 : 1));
       base[slot] += value;
     }
   }
-  context.fillStyle = colours.soft;
 }

@@ -2,117 +2,127 @@
 
 import { Chart } from "./chart.js";
 import { SLOTS } from "./window.js";
-import { duration, rate, share, write } from "./words.js";
+import { clock, make, part, quantile, rate, share, write } from "./words.js";
 
 const QUANTILES = [0.5, 0.95, 0.99];
 const SMOOTH = 3; // slots that a quantile is of: one alone has too few events
 const NOW_SECONDS = 5; // what "now" is an average of
 
 export class Charts {
-  #figures;
-  #charts;
+  #figures = {};
+  #charts = {};
   #colours = null;
-  #last = null;
+  #pictures = null;
 
   constructor(root) {
-    this.#figures = Object.fromEntries(
-      [...root.querySelectorAll("figure")].map((figure) => [figure.dataset.chart, figure]),
-    );
-    const redraw = () => this.#last && this.draw(...this.#last);
-    this.#charts = Object.fromEntries(
-      Object.entries(this.#figures).map(([name, figure]) => [name, new Chart(figure, redraw)]),
-    );
+    // By the keys it is for the ear too, once a key.
+    const redraw = (name, byKey) => {
+      if (this.#pictures === null) return;
+      const text = this.#show(name);
+      if (byKey) write(part("announced"), text);
+    };
+    for (const figure of root.querySelectorAll("figure")) {
+      const name = figure.dataset.chart;
+      this.#figures[name] = figure;
+      this.#charts[name] = new Chart(figure, (byKey) => redraw(name, byKey));
+    }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       this.#colours = null;
-      redraw();
+      for (const name in this.#figures) redraw(name);
     });
   }
 
-  draw(account, seconds, now, isLive) {
-    this.#last = [account, seconds, now, isLive];
-    this.#colours ??= coloursOf(this.#figures.rates);
+  draw(account, seconds, now, isLive, isPaused) {
     const window = account.window(seconds, now);
-    const frame = frameOf(window, seconds, this.#colours);
-    frame.isLowerBound = frame.lost || !isLive;
-    this.#drawRates(account, window, frame, now, isLive);
-    this.#drawLatencies(window, frame);
-    this.#drawShares(window, frame);
-    for (const [name, figure] of Object.entries(this.#figures)) {
-      const { hover } = this.#charts[name];
-      write(figure.querySelector(".at"), hover === null ? frame.note : agoOf(hover, seconds));
-    }
+    const frame = frameOf(window, seconds);
+    frame.end = isPaused ? clock(new Date()).slice(0, 8) : "now";
+    frame.isLowerBound = frame.note !== "" || !isLive;
+    const recent = isLive ? rate(rateNow(account.window(30, now), now), frame.note !== "") : "–";
+    this.#pictures = {
+      rates: { ...frame, ...ratesOf(window, frame, now), headline: recent },
+      latencies: { ...frame, ...latenciesOf(window, frame) },
+      decisions: { ...frame, ...sharesOf(window, frame) },
+    };
+    write(this.#figures.rates.querySelector(".now"), isPaused ? `at ${frame.end}` : "now");
+    for (const name in this.#figures) this.#show(name);
   }
 
-  #drawRates(account, window, frame, now, isLive) {
-    const { places, colours } = frame;
-    const perSecond = (name) => places.map((place) => (place === null ? NaN : window.series[name][place] / window.slotSeconds));
-    const series = [
-      { values: perSecond("QUERY"), colour: colours.accent },
-      { values: perSecond("WRITE"), colour: colours.second },
-    ];
-    const chart = this.#charts.rates;
-    chart.draw({ ...frame, kind: "areas", series });
-    const seen = Math.max(window.seconds(now), 1);
-    const shown = (index, name) =>
-      rate(chart.hover === null ? window.sum(name) / seen : series[index].values[chart.hover] || 0, chart.hover === null && frame.isLowerBound);
-    this.#label("rates", { QUERY: shown(0, "QUERY"), WRITE: shown(1, "WRITE") });
-    const recent = rateNow(account.window(30, now), now);
-    write(this.#figures.rates.querySelector(".headline"), isLive ? rate(recent, frame.lost) : "–");
-  }
-
-  #drawLatencies(window, frame) {
-    const { places, colours } = frame;
-    const some = (index) => places.slice(Math.max(index - SMOOTH + 1, 0), index + 1).filter((place) => place !== null);
-    const slots = places.map((_, index) => window.quantilesOf(some(index), QUANTILES));
-    const line = (index) => slots.map((values) => values[index]);
-    const series = [
-      { values: line(2), colour: colours.soft, dash: [2, 2], thick: 1 },
-      { values: line(1), colour: colours.second, thick: 1.5 },
-      { values: line(0), colour: colours.accent, thick: 2 },
-    ];
-    const chart = this.#charts.latencies;
-    chart.draw({ ...frame, kind: "lines", series });
-    const [p50, p95, p99] = chart.hover === null ? window.quantiles(QUANTILES) : slots[chart.hover];
-    this.#label("latencies", { p50: duration(p50), p95: duration(p95), p99: duration(p99) });
-    write(this.#figures.latencies.querySelector(".headline"), duration(p50));
-  }
-
-  #drawShares(window, frame) {
-    const { places, colours } = frame;
-    const names = ["ALLOWED", "FILTERED", "DENIED"];
-    const all = (place) => names.reduce((sum, name) => sum + window.series[name][place], 0);
-    const part = (name) => places.map((place) => (place === null ? NaN : window.series[name][place] / all(place)));
-    const fills = [colours.quiet, colours.warn, colours.bad];
-    const series = names.map((name, index) => ({ values: part(name), colour: fills[index] }));
-    const chart = this.#charts.decisions;
-    chart.draw({ ...frame, kind: "shares", series });
-    const counts = names.map((name) => window.sum(name));
-    const total = counts.reduce((sum, number) => sum + number, 0);
-    const shown = names.map((name, index) => {
-      const at = chart.hover === null ? null : series[index].values[chart.hover];
-      return [name, at === null ? share(counts[index], total) : share(at || 0, Number.isNaN(at) ? 0 : 1)];
+  // Draws what was last counted, also when that is a while ago; returns it in words.
+  #show(name) {
+    this.#colours ??= coloursOf(this.#figures.rates);
+    const [figure, picture, { hover }] = [this.#figures[name], this.#pictures[name], this.#charts[name]];
+    this.#charts[name].draw({ ...picture, colours: this.#colours });
+    const texts = picture.series.map(({ name: key, colour, values, all }) => {
+      const text = hover === null ? all : picture.text(values[hover], hover);
+      write(figure.querySelector(`[data-value="${key}"]`) ?? legendOf(figure, key, colour), text);
+      return `${key} ${text}`;
     });
-    this.#label("decisions", Object.fromEntries(shown));
-    write(this.#figures.decisions.querySelector(".headline"), share(counts[0], total));
-  }
-
-  #label(name, values) {
-    for (const [key, text] of Object.entries(values)) {
-      write(this.#figures[name].querySelector(`[data-value="${key}"]`), text);
-    }
-    const words = Object.entries(values).map(([key, text]) => `${key} ${text}`);
-    this.#figures[name].querySelector("canvas").setAttribute("aria-label", words.join(", "));
+    const words = texts.join(", ");
+    figure.querySelector("canvas").setAttribute("aria-label", words);
+    write(figure.querySelector(".headline"), picture.headline);
+    const at = hover === null ? picture.note : agoOf(hover, picture);
+    write(figure.querySelector(".at"), at);
+    return `${at} ${words}`;
   }
 }
 
-function frameOf(window, seconds, colours) {
+// Of each chart: its series, with what they say of the whole window and (by `text`) of one slot, and the headline.
+
+function ratesOf(window, { places, marks, isLowerBound }, now) {
+  const seen = Math.max(window.seconds(now), 1);
+  const series = ["QUERY", "WRITE"].map((name, index) => ({
+    name,
+    values: places.map((place) => (place === null ? NaN : window.series[name][place] / window.slotSeconds)),
+    colour: ["accent", "second"][index],
+    all: rate(window.sum(name) / seen, isLowerBound),
+  }));
+  return { kind: "areas", series, text: (value, slot) => rate(value || 0, isLowerBound && marks[slot] !== "") };
+}
+
+function latenciesOf(window, { places }) {
+  const some = (index) => places.slice(Math.max(index - SMOOTH + 1, 0), index + 1).filter((place) => place !== null);
+  const slots = places.map((_, index) => window.quantilesOf(some(index), QUANTILES));
+  const all = window.quantiles(QUANTILES).map(quantile);
+  const series = [
+    { name: "p50", colour: "accent", thick: 2 },
+    { name: "p95", colour: "second", thick: 1.5 },
+    { name: "p99", colour: "soft", dash: [2, 2], thick: 1 },
+  ].map((line, index) => ({ ...line, values: slots.map((values) => values[index]), all: all[index] }));
+  return { kind: "lines", series, text: quantile, headline: all[0] };
+}
+
+function sharesOf(window, { places }) {
+  const names = ["ALLOWED", "FILTERED", "DENIED"];
+  const all = (place) => names.reduce((sum, name) => sum + window.series[name][place], 0);
+  const total = names.reduce((sum, name) => sum + window.sum(name), 0);
+  const series = names.map((name, index) => ({
+    name,
+    values: places.map((place) => (place === null ? NaN : window.series[name][place] / all(place))),
+    colour: ["second", "warn", "bad"][index],
+    all: share(window.sum(name), total),
+  }));
+  return { kind: "shares", series, text: (value) => share(value, 1), headline: series[0].all };
+}
+
+// Returns where a series' figure is written.
+function legendOf(figure, name, colour) {
+  const value = make("b", "");
+  value.dataset.value = name;
+  const item = make("li", "", `${name} `, value);
+  item.style.setProperty("--swatch", `var(--${colour})`);
+  const legend = figure.querySelector(".legend");
+  legend.insertBefore(item, legend.querySelector("[data-mark]"));
+  return value;
+}
+
+function frameOf(window, seconds) {
   const places = window.places();
   const { missed, unknown, away } = window.series;
   const marks = places.map((place) =>
     place === null ? "" : missed[place] || unknown[place] ? "missed" : away[place] ? "away" : "",
   );
   const lost = window.sum("missed") > 0 || window.sum("unknown") > 0;
-  return { places, marks, seconds, colours, lost, note: lost ? "some are missing" : "" };
+  return { places, marks, seconds, note: lost ? "some are missing" : "" };
 }
 
 function rateNow(window, now) {
@@ -122,15 +132,16 @@ function rateNow(window, now) {
   return seen / Math.max(Math.min(NOW_SECONDS, window.seconds(now)), 1);
 }
 
-function agoOf(slot, seconds) {
+function agoOf(slot, { seconds, end }) {
   const ago = seconds * (1 - slot / SLOTS);
-  return ago < 60 ? `${ago.toFixed(seconds > 100 ? 0 : 1)} s ago` : `${(ago / 60).toFixed(1)} min ago`;
+  const text = ago < 60 ? `${ago.toFixed(seconds > 100 ? 0 : 1)} s` : `${(ago / 60).toFixed(1)} min`;
+  return `${text} ${end === "now" ? "ago" : "earlier"}`;
 }
 
 // The style's colours, as they are in the scheme of the moment.
 function coloursOf(element) {
   const colours = {};
-  for (const name of ["accent", "second", "quiet", "soft", "line", "warn", "bad", "missed", "away"]) {
+  for (const name of ["accent", "second", "soft", "line", "warn", "bad", "missed", "away"]) {
     element.style.color = `var(--${name})`;
     colours[name] = getComputedStyle(element).color;
   }

@@ -9,19 +9,18 @@ import { watchRelay } from "./relay.js";
 import { StateLine } from "./state.js";
 import { Tail } from "./tail.js";
 import { View, keepToken, takeToken } from "./view.js";
-import { count, missing, write } from "./words.js";
+import { count, make, missing, part, write } from "./words.js";
 
 const FIGURES_MS = 250; // between two drawings of what is counted
 const LATE_SECONDS = 1; // after coming back, in which late events may come
 
-const part = (id) => document.getElementById(id);
 const setting = (name) => document.querySelector(`meta[name="vizpipe-${name}"]`).content;
 const now = () => performance.now() / 1000;
 
 const stages = JSON.parse(setting("stages"));
 let account = new Account(now(), stages);
 let paused = false;
-let wentBy = 0;
+let pausedAt = 0; // events
 let awaySince = null;
 let late = { since: 0, until: 0 };
 let delay = NaN;
@@ -66,7 +65,7 @@ function nameFilters() {
 
 function pause(on) {
   paused = on;
-  wentBy = 0;
+  pausedAt = account.seen;
   part("pause").textContent = paused ? "Resume" : "Pause";
   document.body.classList.toggle("paused", paused);
   figuresAt = 0;
@@ -106,8 +105,7 @@ function take(items) {
     tail.add({ event, data: item.data });
     last = event;
   }
-  if (paused) wentBy += items.filter(({ data }) => data !== undefined).length;
-  else if (last) pipeline.run(last);
+  if (last && !paused) pipeline.run(last);
   frame();
 }
 
@@ -123,8 +121,8 @@ function draw(at) {
   part("empty").hidden = !tail.isEmpty;
   write(part("tail-note"), tailNote());
   if (isEnough) frame(); // the rest is for the next one
-  if (isEnough || paused || at < figuresAt) return;
-  figuresAt = at + FIGURES_MS;
+  if (isEnough || at < figuresAt) return;
+  figuresAt = paused ? Infinity : at + FIGURES_MS;
   drawFigures();
 }
 
@@ -144,16 +142,14 @@ function writeMissing(element, total) {
 function reasonPart(reason) {
   const found = [...part("counts").querySelectorAll("[data-reason]")].find((dd) => dd.dataset.reason === reason);
   if (found) return found;
-  const pair = part("counts").appendChild(document.createElement("div"));
-  pair.className = "reason";
-  pair.appendChild(document.createElement("dt")).textContent = reason;
-  const total = pair.appendChild(document.createElement("dd"));
+  const total = make("dd", "");
   total.dataset.reason = reason;
+  part("counts").append(make("div", "reason", make("dt", "", reason), total));
   return total;
 }
 
 function tailNote() {
-  if (paused) return `Paused: ${count(wentBy)} went by`;
+  if (paused) return `Paused: ${count(account.seen - pausedAt)} went by`;
   if (tail.held && tail.newer > 0) return `Held while you are on it: ${count(tail.newer)} newer`;
   return view.text ? `Those with “${view.text}”` : "";
 }
@@ -164,7 +160,7 @@ function drawFigures() {
   const staged = account.window(view.seconds, at).sum("staged");
   pipeline.show(figures, staged);
   part("no-stages").hidden = figures.length > 0;
-  charts.draw(account, view.seconds, at, line.live);
+  charts.draw(account, view.seconds, at, line.live, paused);
   write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
 }
 

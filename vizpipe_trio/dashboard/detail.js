@@ -1,6 +1,6 @@
 // One event, whole: its fields, a waterfall of its stages, and its JSON to copy.
 
-import { duration } from "./words.js";
+import { duration, make } from "./words.js";
 
 const FIELDS = {
   Time: "ts",
@@ -25,10 +25,6 @@ export class Detail {
     this.#part("close").addEventListener("click", () => this.close());
     this.#part("copy").addEventListener("click", () => this.#copy());
     panel.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
-  }
-
-  get isOpen() {
-    return !this.#panel.hidden;
   }
 
   show({ event, data }) {
@@ -69,16 +65,9 @@ export class Detail {
 function fieldsOf(event) {
   const fields = Object.entries(FIELDS).map(([name, field]) => [name, [event[field]].flat().join(", ")]);
   return [...fields, ["Total", duration(event.total_ms)]].flatMap(([name, value]) => [
-    element("dt", name),
-    element("dd", value || "–"),
+    make("dt", "", name),
+    make("dd", "", value || "–"),
   ]);
-}
-
-function element(tag, text, className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  made.className = className;
-  return made;
 }
 
 // Stages follow on each other; what is left of the total lies between them, and is shown last.
@@ -91,7 +80,7 @@ function waterfall({ stages, total_ms: total }) {
     const row = bar(name, duration(ms), from / all, ms / all);
     if (hit) row.classList.add("hit");
     if (ms === 0 && !hit) row.classList.add("idle");
-    if (hit) row.firstElementChild.append(element("em", "answered"));
+    if (hit) row.firstElementChild.append(make("em", "", "answered"));
     from += ms;
     return row;
   });
@@ -100,10 +89,8 @@ function waterfall({ stages, total_ms: total }) {
 }
 
 function bar(name, time, from, length) {
-  const row = element("li", "");
-  const track = element("span", "", "track");
+  const track = make("span", "track");
   track.style.setProperty("--from", from);
   track.style.setProperty("--length", length);
-  row.append(element("span", `${name} `, "label"), track, element("span", time, "value"));
-  return row;
+  return make("li", "", make("span", "label", `${name} `), track, make("span", "value", time));
 }

@@ -1,9 +1,4 @@
-// The pipeline on a page of your own, over the connection that it shares with open dashboards:
-//
-//   <link rel="stylesheet" href="/viz/pipeline.css">
-//
-//   import { showPipeline } from "/viz/embed.js";
-//   showPipeline(document.getElementById("pipeline"), { token });
+// The pipeline on a page of your own, over the connection that it shares with open dashboards. See docs/dashboard.md.
 
 import { Account } from "./account.js";
 import { Link } from "./link.js";
@@ -15,8 +10,10 @@ const now = () => performance.now() / 1000;
 // Fills an element, and returns what lets an event run through it out of turn: run(event).
 //
 // `stages` are names in order, where they are known beforehand; `query` is a filter; `seconds` is what the figures
-// are of: 30, 120 or 600. `state` and `items` are called with what link.js brings.
-export function showPipeline(element, { token = null, query = "", stages = [], seconds = 120, state, items }) {
+// are of: 30, 120 or 600; `heartbeat` is the server's heartbeat_interval. `state` and `items` are called with what
+// link.js brings.
+export function showPipeline(element, options) {
+  const { token = null, query = "", stages = [], seconds = 120, heartbeat, state, items } = options;
   const account = new Account(now(), stages);
   const pipeline = new Pipeline(element, { stages });
   const link = new Link({
@@ -34,7 +31,7 @@ export function showPipeline(element, { token = null, query = "", stages = [], s
     },
   });
   const draw = () => pipeline.show(account.stages(seconds, now()), account.window(seconds, now()).sum("staged"));
-  setInterval(() => requestAnimationFrame(draw), FIGURES_MS);
-  link.watch({ query, token });
+  setInterval(draw, FIGURES_MS);
+  link.watch({ query, token, heartbeat });
   return { run: (event) => pipeline.run(event, { always: true }) };
 }

@@ -1,11 +1,11 @@
 // Quantiles over a sliding window, within 5 %, in a fixed amount of memory.
 //
-// Each bucket is a tenth wider than the one before it, from a microsecond to a quarter of an hour. A slot of the
+// Each bucket is a tenth wider than the one before it, from a microsecond to a day; the last has all that took longer. A slot of the
 // window has its own counts, which are taken off the total when it leaves the window.
 
 const LEAST_MS = 0.001;
 const GROWTH = Math.log(1.1);
-export const BUCKETS = 218;
+export const BUCKETS = 267;
 
 export function bucketOf(ms) {
   if (!(ms > LEAST_MS)) return 0;
@@ -13,6 +13,7 @@ export function bucketOf(ms) {
 }
 
 const middleOf = (bucket) => (bucket === 0 ? 0 : LEAST_MS * Math.exp(GROWTH * (bucket - 0.5)));
+export const MOST_MS = LEAST_MS * Math.exp(GROWTH * (BUCKETS - 2)); // what is longer is in the last one
 
 export class Histogram {
   #slots;

@@ -8,7 +8,14 @@ import { Stream } from "./stream.js";
 const MOST_FILTERED_STREAMS = 3; // and one of everything: two connections are left for pages
 const MOST_UNTAKEN = 8192; // events that a tab has not taken yet; then it misses some, as the server's clients do
 const PING_MS = 15000;
-const GONE_AFTER_MS = 120000; // timers of a tab that nobody looks at run once a minute
+const MOST_PINGS = 8; // without an answer. They are counted, since the time goes on while the machine sleeps
+
+// What the server knows values of.
+export const VALUES = {
+  op: ["QUERY", "WRITE"],
+  status: ["ALLOWED", "FILTERED", "DENIED"],
+  actor_type: ["user", "agent", "system"],
+};
 
 export class Hub {
   #url;
@@ -30,26 +37,28 @@ export class Hub {
 
   // Tells all tabs of a fault in here, which nobody would see otherwise.
   complain(text) {
-    for (const tab of this.#tabs) tab.port.postMessage({ type: "fault", text });
+    for (const tab of this.#tabs) tab.tell({ type: "fault", text });
   }
 
   #hear(tab, message) {
-    tab.heardAt = Date.now();
-    this.#tabs.add(tab); // it may have been taken for gone, and come back
-    if (message.type === "watch") this.#watch(tab, message);
+    tab.pings = 0;
+    const isBack = !this.#tabs.has(tab);
+    this.#tabs.add(tab);
+    if (message.type === "bye") this.#leave(tab);
+    else if (message.type === "watch") this.#watch(tab, message);
+    else if (isBack) tab.tell({ type: "again" }); // it was taken for gone, and its stream is not there any more
     else if (message.type === "taken") tab.taken(message);
     else if (message.type === "retry") tab.stream?.source.tryNow();
-    else if (message.type === "bye") this.#leave(tab);
   }
 
-  #watch(tab, { watch, query, token, lastEventId, silenceMs }) {
+  #watch(tab, { watch, query, token, place, silenceMs }) {
     this.#quit(tab);
     tab.begin(watch);
     token ??= this.#goodToken;
     let key = JSON.stringify([token, query]);
     const filtered = [...this.#streams.values()].filter((stream) => stream.query !== "").length;
     tab.wants = null;
-    if (query !== "" && filtered >= MOST_FILTERED_STREAMS && !this.#streams.has(key)) {
+    if (query !== "" && filtered >= MOST_FILTERED_STREAMS && !this.#streams.has(key) && isKnown(query)) {
       tab.wants = wantedBy(query);
       query = "";
       key = JSON.stringify([token, query]);
@@ -58,27 +67,28 @@ export class Hub {
     if (stream === undefined) {
       stream = { key, query, tabs: new Set(), source: null };
       this.#streams.set(key, stream);
-      stream.source = this.#open(stream, token, lastEventId, silenceMs);
-    } else if (lastEventId && lastEventId !== stream.source.lastEventId) {
-      tab.send([{ missed: null, reason: "history" }]); // it was away, and the stream went on
+      stream.source = this.#open(stream, token, place, silenceMs);
     }
     stream.tabs.add(tab);
     tab.stream = stream;
-    tab.say(stream.source.state);
+    tab.say(stream.source);
   }
 
-  #open(stream, token, lastEventId, silenceMs) {
+  #open(stream, token, place, silenceMs) {
     const url = stream.query ? `${this.#url}?${stream.query}` : this.#url;
     const tell = {
-      state: (state) => {
-        if (state.name === "live") this.#goodToken = token;
-        for (const tab of stream.tabs) tab.say(state);
+      state: ({ name }) => {
+        for (const tab of stream.tabs) tab.say(stream.source);
+        if (name !== "live" || token === this.#goodToken) return;
+        this.#goodToken = token;
+        for (const tab of this.#tabs) if (tab.stream?.source.state.status === 401) tab.tell({ type: "again" });
       },
       items: (items) => {
-        for (const tab of stream.tabs) tab.send(tab.wants ? selected(items, tab.wants) : items);
+        const { place } = stream.source;
+        for (const tab of stream.tabs) tab.send(tab.wants ? selected(items, tab.wants) : items, place);
       },
     };
-    return new Stream({ url, token, lastEventId, silenceMs, tell });
+    return new Stream({ url, token, place, silenceMs, tell });
   }
 
   #quit(tab) {
@@ -98,8 +108,9 @@ export class Hub {
 
   #pingAll() {
     for (const tab of this.#tabs) {
-      if (tab.heardAt + GONE_AFTER_MS < Date.now()) this.#leave(tab);
-      else tab.port.postMessage({ type: "ping" });
+      if (tab.pings === MOST_PINGS) this.#leave(tab);
+      else tab.tell({ type: "ping" });
+      tab.pings += 1;
     }
   }
 }
@@ -107,68 +118,67 @@ export class Hub {
 class Tab {
   stream = null;
   wants = null;
-  heardAt = Date.now();
+  pings = 0; // since it was heard
+  #port;
   #watch = 0; // what it asked for last: messages name it, since some are always under way
   #untaken = 0;
-  #missed = 0;
-  #gaps = new Map(); // what it would have been told of meanwhile
+  #gaps = new Map(); // reason → what it misses since it took too long
 
   constructor(port) {
-    this.port = port;
+    this.#port = port;
   }
 
   begin(watch) {
     this.#watch = watch;
-    this.#untaken = this.#missed = 0;
+    this.#untaken = 0;
     this.#gaps.clear();
   }
 
-  say(state) {
-    this.port.postMessage({ type: "state", watch: this.#watch, state });
+  tell(message) {
+    this.#port.postMessage({ watch: this.#watch, ...message });
   }
 
-  send(items) {
+  say({ state, place }) {
+    this.tell({ type: "state", state, place });
+  }
+
+  // `place` is the stream's after these, which may be further than the last one that the tab gets.
+  send(items, place) {
     if (this.#untaken > MOST_UNTAKEN) {
       for (const item of items) this.#miss(item);
       return;
     }
-    if (items.length === 0) return;
     this.#untaken += items.length;
-    this.port.postMessage({ type: "items", watch: this.#watch, items });
+    this.tell({ type: "items", items, place });
   }
 
   taken({ watch, count }) {
     if (watch !== this.#watch) return;
     this.#untaken -= count;
-    if (this.#untaken > MOST_UNTAKEN / 2 || (this.#missed === 0 && this.#gaps.size === 0)) return;
+    if (this.#untaken > MOST_UNTAKEN / 2 || this.#gaps.size === 0) return;
     const gaps = [...this.#gaps].map(([reason, missed]) => ({ missed, reason }));
-    if (this.#missed > 0) gaps.unshift({ missed: this.#missed, reason: "slow" });
-    this.#missed = 0;
     this.#gaps.clear();
     this.send(gaps);
   }
 
-  #miss(item) {
-    if (item.data !== undefined) this.#missed += 1;
-    else {
-      const before = this.#gaps.has(item.reason) ? this.#gaps.get(item.reason) : 0;
-      this.#gaps.set(item.reason, before === null || item.missed === null ? null : before + item.missed);
-    }
+  // An event, or a gap that it would have been told of.
+  #miss({ missed = 1, reason = "slow" }) {
+    const before = this.#gaps.has(reason) ? this.#gaps.get(reason) : 0;
+    this.#gaps.set(reason, before === null || missed === null ? null : before + missed);
   }
+}
+
+function isKnown(query) {
+  return [...new URLSearchParams(query)].every(
+    ([name, value]) => VALUES[name]?.includes?.(value) ?? ["source", "label"].includes(name),
+  );
 }
 
 // The server's filter, on this side: alternatives within a name, and all names must fit.
 function wantedBy(query) {
-  const asked = new Map();
-  for (const [name, value] of new URLSearchParams(query)) {
-    asked.set(name, [...(asked.get(name) ?? []), value]);
-  }
-  return (event) =>
-    [...asked].every(([name, values]) =>
-      name === "label"
-        ? values.some((value) => event.labels.includes(value))
-        : values.includes(event[name]),
-    );
+  const all = new URLSearchParams(query);
+  const asked = [...new Set(all.keys())].map((name) => [name === "label" ? "labels" : name, all.getAll(name)]);
+  return (event) => asked.every(([field, values]) => [event[field]].flat().some((value) => values.includes(value)));
 }
 
 function selected(items, wants) {

@@ -11,18 +11,23 @@ import { electedPort } from "./election.js";
 const EVENTS = new URL("../api/viz/events", import.meta.url).href;
 const PROTOCOL = 1; // between page and worker: after an upgrade, old tabs and new ones have a worker each
 const HEARTBEATS = 2.5; // without any of them the connection is lost
+const PLACES = 10000; // more than another tab of this browser can be behind
 
 export class Link {
   #tell;
   #port;
   #watched = null;
   #watch = 0;
-  #lastEventId = null;
+  #place = null; // up to which it has all, see stream.js
+  #places = new Set(); // the last ones
 
   constructor(tell) {
     this.#tell = tell;
     this.#open();
-    window.addEventListener("pagehide", () => this.#port.postMessage({ type: "bye" }));
+    window.addEventListener("pagehide", () => {
+      this.#port.postMessage({ type: "bye" });
+      tell.state({ name: "waiting" });
+    });
     // Out of the browser's cache of pages, as after "back".
     window.addEventListener("pageshow", (event) => event.persisted && this.#again());
   }
@@ -50,7 +55,8 @@ export class Link {
 
   // Ask for the events that a filter's query lets through, from now on.
   watch({ query = "", token = null, heartbeat = 15 }) {
-    this.#lastEventId = null;
+    this.#place = null;
+    this.#places.clear();
     this.#watched = { query, token, silenceMs: heartbeat * HEARTBEATS * 1000 };
     this.#again();
   }
@@ -63,28 +69,38 @@ export class Link {
   #again() {
     if (this.#watched === null) return;
     this.#watch += 1;
-    const where = { watch: this.#watch, lastEventId: this.#lastEventId };
-    this.#port.postMessage({ type: "watch", ...this.#watched, ...where });
+    this.#port.postMessage({ type: "watch", watch: this.#watch, place: this.#place, ...this.#watched });
   }
 
   #hear(message) {
     if (message.type === "ping") this.#port.postMessage({ type: "pong" });
     else if (message.type === "fault") throw new Error(message.text);
     else if (message.watch !== this.#watch) return; // under way since before the last question
-    else if (message.type === "state") this.#tell.state(message.state);
-    else if (message.type === "items") {
-      this.#tell.items(message.items.filter((item) => this.#isNew(item)));
+    else if (message.type === "again") this.#again();
+    else if (message.type === "state") {
+      this.#tell.state(message.state);
+      if (message.state.name === "live") this.#goOnFrom(message.place);
+    } else if (message.type === "items") {
+      // Two hubs that follow on each other may both bring an event.
+      const items = message.items.filter(({ id }) => id === undefined || this.#reach(id));
+      if (message.place) this.#reach(message.place);
+      if (items.length > 0) this.#tell.items(items);
       this.#port.postMessage({ type: "taken", watch: this.#watch, count: message.items.length });
     }
   }
 
-  // Two hubs that follow on each other may both bring an event.
-  #isNew({ id }) {
-    if (id === undefined) return true;
-    const [run, number] = id.split("-");
-    const [lastRun, last] = this.#lastEventId?.split("-") ?? [];
-    if (run === lastRun && Number(number) <= Number(last)) return false;
-    this.#lastEventId = id;
+  // The stream goes on from a place where this page has been, or it went on without it.
+  #goOnFrom(place) {
+    const isKnown = this.#place === null || this.#places.has(place);
+    if (this.#reach(place) && !isKnown) this.#tell.items([{ missed: null, reason: "history" }]);
+  }
+
+  // Says whether the place is a new one.
+  #reach(place) {
+    if (this.#places.has(place)) return false;
+    if (this.#places.size === PLACES) this.#places.delete(this.#places.values().next().value);
+    this.#places.add(place);
+    this.#place = place;
     return true;
   }
 }

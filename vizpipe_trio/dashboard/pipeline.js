@@ -1,6 +1,6 @@
 // The pipeline as stages in a row. Events run through it, some of them; the figures are of all.
 
-import { count, duration, share, write } from "./words.js";
+import { count, make, quantile, share, write } from "./words.js";
 
 const LEAST_WIDTH = 92; // pixels for a stage beside another
 const UPRIGHT_BELOW = 640; // pixels: then the stages stand one under the other
@@ -42,8 +42,8 @@ export class Pipeline {
       write(cell.hits, share(stage.hits, events));
       write(cell.count, `${count(stage.hits)} answered`);
       write(cell.time, `${share(stage.ms, allMs)} of time`);
-      write(cell.median, duration(stage.median));
-      write(cell.p95, duration(stage.p95));
+      write(cell.median, quantile(stage.median));
+      write(cell.p95, quantile(stage.p95));
       cell.item.style.setProperty("--hits", events ? stage.hits / events : 0);
       cell.item.style.setProperty("--time", allMs ? stage.ms / allMs : 0);
       cell.item.style.setProperty("--on", events ? Math.max(left, 0) / events : 0);
@@ -114,10 +114,10 @@ export class Pipeline {
 
   // Makes the row have these stages.
   #keep(names) {
-    const kept = names.map((name, index) => [name, this.#cells.get(name) ?? cellOf(name)].concat(index));
-    this.#cells = new Map(kept);
-    kept.forEach(([, cell, index]) => write(cell.number, String(index + 1)));
-    this.#list.replaceChildren(...kept.map(([, cell]) => cell.item));
+    this.#cells = new Map(names.map((name) => [name, this.#cells.get(name) ?? cellOf(name)]));
+    const cells = [...this.#cells.values()];
+    cells.forEach(({ number }, index) => write(number, String(index + 1)));
+    this.#list.replaceChildren(...cells.map(({ item }) => item));
     this.#arrange();
   }
 
@@ -161,11 +161,4 @@ function cellOf(name) {
     make("span", "viz-times", make("span", "viz-pair", "median ", cell.median), make("span", "viz-pair", "p95 ", cell.p95)),
   );
   return cell;
-}
-
-function make(tag, className, ...children) {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.append(...children);
-  return element;
 }

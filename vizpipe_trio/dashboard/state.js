@@ -1,10 +1,8 @@
 // The connection's state and what was lost, in words: for the eye at once, for the ear without chatter.
 
-import { count, missing } from "./words.js";
+import { count, missing, part, write } from "./words.js";
 
 const BETWEEN_LOSSES_MS = 15000; // in which a loss is announced once
-
-const part = (id) => document.getElementById(id);
 
 const WORDS = {
   connecting: "Connecting…",
@@ -32,7 +30,6 @@ export class StateLine {
     part("token-form").addEventListener("submit", (event) => {
       event.preventDefault();
       openWith(part("token").value);
-      part("token").value = "";
     });
   }
 
@@ -43,8 +40,8 @@ export class StateLine {
   become(state) {
     this.#state = state;
     part("state").dataset.state = state.name;
-    part("try-now").hidden = state.until === undefined;
-    this.#announce(WORDS[state.name]);
+    hide(part("try-now"), state.until === undefined);
+    write(part("announced"), WORDS[state.name]);
     this.#notice(state);
     this.tick();
   }
@@ -53,9 +50,9 @@ export class StateLine {
   tick() {
     const { name, until } = this.#state;
     const seconds = Math.max(Math.ceil((until - Date.now()) / 1000), 0);
-    const soon = name === "waiting" ? ` in ${seconds} s` : `, next try in ${seconds} s`;
+    const soon = `${name === "waiting" ? "" : ", next try"} in ${seconds} s`;
     const words = WORDS[name] + (until === undefined ? "" : seconds > 0 ? soon : "…");
-    if (part("words").textContent !== words) part("words").textContent = words;
+    write(part("words"), words);
   }
 
   noteMissed(total) {
@@ -64,20 +61,27 @@ export class StateLine {
     this.#losses = text;
     if (text === "0") return;
     this.#lossesAt = performance.now();
-    this.#announce(total.unknown ? `At least ${count(total.known)} events missed so far` : `${text} events missed so far`);
+    write(part("announced"), `${total.unknown ? `At least ${count(total.known)}` : text} events missed so far`);
   }
 
-  #announce(text) {
-    if (part("announced").textContent !== text) part("announced").textContent = text;
-  }
-
-  #notice({ name, status, why, allowed }) {
-    part("notice").hidden = !(name in NOTICES);
-    if (!(name in NOTICES)) return;
-    part("notice-words").textContent = status === 401 ? "This stream needs a token" : NOTICES[name];
+  #notice({ name, status, why, allowed, token }) {
+    if (name === "connecting") return; // what was refused may be so again
+    hide(part("notice"), !(name in NOTICES));
+    if (!(name in NOTICES)) {
+      part("token").value = "";
+      return;
+    }
+    const needs = token ? "The server does not take this token" : "This stream needs a token";
+    part("notice-words").textContent = status === 401 ? needs : NOTICES[name];
     const choices = allowed ? `. There are: ${allowed.join(", ")}` : "";
     part("notice-why").textContent = `${status ? `${status}: ` : ""}${why}${choices}`;
     part("token-form").hidden = status !== 401;
     part("try-again").hidden = name !== "refused" || status === 401;
   }
+}
+
+// The focus, if it is in there, goes to the state.
+function hide(element, isHidden) {
+  if (isHidden && element.contains(document.activeElement)) part("state").focus();
+  element.hidden = isHidden;
 }

@@ -9,13 +9,12 @@ const LONGEST_RETRY_MS = 15000;
 // asks again), full (all places are taken) and ended (the pipe has), the last two with a next try as well.
 export class Stream {
   state = { name: "connecting" };
-  lastEventId;
+  place; // the last event's ID; before there is one, the name of a moment, which begins with what no ID has
   #url;
   #token;
   #silenceMs;
   #tell;
   #failures = 0;
-  #wasLive = false;
   #retryMs = RETRY_MS;
   #connection = new AbortController();
   #tryNow = null;
@@ -24,10 +23,10 @@ export class Stream {
   // `tell` has the two callbacks: state(state), and items(items) with a list of {id, data} for events
   // and {missed, reason} for gaps, in order. After `silenceMs` without a byte, which is longer than the
   // server's heartbeats are apart, the connection counts as lost.
-  constructor({ url, token, lastEventId, silenceMs, tell }) {
+  constructor({ url, token, place, silenceMs, tell }) {
     this.#url = url;
     this.#token = token;
-    this.lastEventId = lastEventId;
+    this.place = place;
     this.#silenceMs = silenceMs;
     this.#tell = tell;
     this.#run().catch((error) => {
@@ -63,7 +62,7 @@ export class Stream {
     this.#connection = new AbortController();
     const headers = { Accept: "text/event-stream" };
     if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
-    if (this.lastEventId) headers["Last-Event-ID"] = this.lastEventId;
+    if (this.#hasEvent) headers["Last-Event-ID"] = this.place;
     let watchdog = 0;
     const listen = () => {
       clearTimeout(watchdog);
@@ -94,21 +93,24 @@ export class Stream {
     this.#retryMs = parser.retryMs ?? this.#retryMs;
     // The first bytes come at once, so only a stream that has spoken is live.
     if (this.state.name !== "live") this.#becomeLive();
-    if (parser.lastEventId) this.lastEventId = parser.lastEventId;
+    if (parser.lastEventId) this.place = parser.lastEventId;
     if (items.length > 0) this.#tell.items(items);
   }
 
   #becomeLive() {
     this.#failures = 0;
-    this.#become({ name: "live", token: this.#token });
-    // With no event's ID to resume from, the server can't know what went by meanwhile.
-    if (this.#wasLive && !this.lastEventId) this.#tell.items([{ missed: null, reason: "history" }]);
-    this.#wasLive = true;
+    // With no event's ID to resume from, the server can't know what went by meanwhile: it is another place.
+    if (!this.#hasEvent) this.place = `\n${Math.random()}`;
+    this.#become({ name: "live" });
+  }
+
+  get #hasEvent() {
+    return this.place && this.place[0] !== "\n";
   }
 
   #become(state) {
-    this.state = state;
-    this.#tell.state(state);
+    this.state = { ...state, token: this.#token };
+    this.#tell.state(this.state);
   }
 
   // Longer each time and never the same for all, so that a server that restarts is not overrun.
@@ -138,13 +140,11 @@ function isStream({ status, headers }) {
 
 async function refusal(response) {
   const { status } = response;
-  // What is not JSON does not come from the blueprint: a proxy, or the host's own way to log in.
-  const { error = "the answer is not an event stream", allowed } = await response.json().catch(() => ({}));
+  // What is no JSON of this form does not come from the blueprint: a proxy, or the host's own way to log in.
+  const { error, allowed } = Object(await response.json().catch(() => null));
+  const why = typeof error === "string" ? error : "the answer is not an event stream";
   const waitMs = Number(response.headers.get("Retry-After")) * 1000 || undefined;
-  const refused = { status, why: error, allowed };
-  if (status === 503 && waitMs) {
-    return { name: error.includes("ended") ? "ended" : "full", waitMs, ...refused };
-  }
-  if (status >= 500 || waitMs) return { name: "waiting", waitMs, ...refused };
-  return { name: "refused", ...refused };
+  const isOver = status >= 500 || waitMs;
+  const name = !isOver ? "refused" : /^all .* taken$/.test(why) ? "full" : why === "the pipe has ended" ? "ended" : "waiting";
+  return { name, status, why, allowed, waitMs };
 }

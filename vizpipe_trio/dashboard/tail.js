@@ -1,6 +1,6 @@
 // The table of the last events, newest first, with the gaps where events are missing.
 
-import { clock, duration, gapText } from "./words.js";
+import { clock, duration, gapText, make } from "./words.js";
 
 const MOST_ROWS = 100;
 const MOST_ROWS_BUSY = 40; // nobody reads more of what is there for half a second
@@ -11,8 +11,8 @@ const BEAT_MS = 500;
 export class Tail {
   #body;
   #open;
-  #kept = [];
-  #waiting = []; // records that the next drawing adds, oldest first
+  #kept = []; // what has been drawn, or would have been without the text, oldest first
+  #waiting = []; // what the next drawing adds
   #newer = 0;
   #text = "";
   #records = new WeakMap(); // row → record
@@ -47,36 +47,39 @@ export class Tail {
   }
 
   get isEmpty() {
-    return this.#body.childElementCount === 0 && this.#waiting.length === 0;
+    return this.#kept.length + this.#waiting.length === 0;
   }
 
   // A record is {event, data} or {gap}.
   add(record) {
-    this.#kept.push(record);
-    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, KEPT);
-    if (!this.#fits(record)) return;
-    this.#newer += 1;
     this.#waiting.push(record);
-    if (this.#waiting.length > 2 * MOST_ROWS) this.#waiting.splice(0, MOST_ROWS);
+    if (this.#waiting.length > 2 * KEPT) this.#waiting.splice(0, KEPT);
+    if (this.#fits(record)) this.#newer += 1;
   }
 
-  // Narrows the table to the events that have a text somewhere.
+  // Narrows the table to the events that have a text somewhere; what waits goes on waiting.
   search(text) {
     this.#text = text.toLowerCase();
-    this.#fill(this.#kept.filter((record) => this.#fits(record)));
+    this.#held.clear(); // whoever writes is not on it any more
+    this.#fill();
   }
 
   clear() {
     this.#kept = [];
-    this.#fill([]);
+    this.#waiting = [];
+    this.#newer = 0;
+    this.#fill();
   }
 
   // Draws what waits, unless it is held or the next beat is still to come; says whether that was much.
   draw(now) {
     if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return false;
-    const isBusy = this.#waiting.length > BUSY;
+    const fresh = this.#waiting.filter((record) => this.#fits(record));
+    const isBusy = fresh.length > BUSY;
     if (isBusy) this.#nextBeat = now + BEAT_MS;
-    this.#prepend(this.#waiting, isBusy ? MOST_ROWS_BUSY : MOST_ROWS);
+    if (fresh.length > 0) this.#prepend(fresh, isBusy ? MOST_ROWS_BUSY : MOST_ROWS);
+    this.#kept.push(...this.#waiting);
+    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, this.#kept.length - KEPT);
     this.#waiting = [];
     this.#newer = 0;
     return isBusy;
@@ -84,7 +87,7 @@ export class Tail {
 
   // Gives the focus back to the table.
   focus() {
-    this.#current?.querySelector("button")?.focus({ focusVisible: true });
+    this.#current?.parts.button.focus(); // to be seen, and to hold the table, after a key only
   }
 
   // Gaps fit always: what is missing may have had the text.
@@ -92,13 +95,11 @@ export class Tail {
     return this.#text === "" || event === undefined || searched(event).includes(this.#text);
   }
 
-  #fill(records) {
+  #fill() {
     this.#body.replaceChildren();
     this.#leave();
-    this.#waiting = [];
-    this.#newer = 0;
     this.#nextBeat = 0;
-    this.#prepend(records, MOST_ROWS);
+    this.#prepend(this.#kept.filter((record) => this.#fits(record)), MOST_ROWS);
   }
 
   // Puts the last of some records on top, and cuts the table to so many rows.
@@ -123,15 +124,14 @@ export class Tail {
   }
 
   #newRow() {
-    const row = document.createElement("tr");
+    const row = make("tr", "");
     row.parts = {};
     for (const { className } of this.#body.previousElementSibling.rows[0].cells) {
       row.parts[className] = row.insertCell();
       row.parts[className].className = className;
     }
-    row.parts.button = row.parts.subject.appendChild(document.createElement("button"));
-    row.parts.bar = row.parts.way.appendChild(document.createElement("div"));
-    row.parts.bar.className = "bar";
+    row.parts.button = row.parts.subject.appendChild(make("button", ""));
+    row.parts.bar = row.parts.way.appendChild(make("div", "bar"));
     return row;
   }
 
@@ -149,7 +149,8 @@ export class Tail {
   }
 
   #choose(row) {
-    if (!row || row.classList.contains("gap") || String(getSelection())) return;
+    if (!row || row.classList.contains("gap")) return;
+    if (String(getSelection()) && getSelection().containsNode(row, true)) return; // somebody selects text in it
     this.#visited = true;
     this.#makeCurrent(row);
     this.#open(this.#records.get(row));
@@ -204,11 +205,7 @@ function barOf({ stages, total_ms: total }) {
 }
 
 function gapRow(gap) {
-  const row = document.createElement("tr");
-  row.className = "gap";
-  const cell = document.createElement("td");
+  const cell = make("td", "", gapText(gap));
   cell.colSpan = 10;
-  cell.textContent = gapText(gap);
-  row.append(cell);
-  return row;
+  return make("tr", "gap", cell);
 }

@@ -1,28 +1,33 @@
 // What the page is asked to show. It is kept in the address, so that a view can be shared; the token is not.
 
 import { WINDOWS } from "./account.js";
+import { VALUES } from "./hub.js";
+import { make } from "./words.js";
 
-const VALUES = {
-  op: ["QUERY", "WRITE"],
-  status: ["ALLOWED", "FILTERED", "DENIED"],
-  actor_type: ["user", "agent", "system"],
-};
 const FILTERS = [...Object.keys(VALUES), "source", "label"];
 const TOKEN = "vizpipe-token";
 
 // The token leaves the address at once, and lives no longer than the tab.
 export function takeToken() {
   const address = new URL(location.href);
-  if (address.searchParams.has("token")) {
-    keepToken(address.searchParams.get("token"));
-    address.searchParams.delete("token");
-    history.replaceState(null, "", address);
-  }
-  return sessionStorage.getItem(TOKEN);
+  const token = address.searchParams.get("token");
+  if (token === null) return storage()[TOKEN] ?? null;
+  address.searchParams.delete("token");
+  history.replaceState(null, "", address);
+  keepToken(token);
+  return token;
 }
 
 export function keepToken(token) {
-  sessionStorage.setItem(TOKEN, token);
+  storage()[TOKEN] = token;
+}
+
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return {}; // this browser keeps nothing for this page
+  }
 }
 
 // The form's state is the view: it is read from the address once, and written to it on each change.
@@ -100,18 +105,13 @@ export class View {
   // Checks the box of a value, which is made if there is none: the server says whether there is such a value.
   #add(name, value) {
     const boxes = [...this.#form.querySelectorAll(`input[name="${name}"]`)];
-    const box = boxes.find((candidate) => candidate.value === value) ?? this.#makeBox(name, value);
-    box.checked = true;
+    (boxes.find((box) => box.value === value) ?? this.#makeBox(name, value)).checked = true;
   }
 
   #makeBox(name, value) {
     const fieldset = this.#form.querySelector(`[data-filter="${name}"]`);
-    const label = document.createElement("label");
-    const box = document.createElement("input");
-    const text = document.createElement("span");
-    Object.assign(box, { type: "checkbox", name, value });
-    text.textContent = value;
-    label.append(box, text);
+    const box = Object.assign(make("input", ""), { type: "checkbox", name, value });
+    const label = make("label", "", box, make("span", "", value));
     fieldset.insertBefore(label, fieldset.querySelector("[data-adds]"));
     return box;
   }

@@ -4,6 +4,7 @@ import { Histogram, bucketOf } from "./histogram.js";
 
 export const SLOTS = 60;
 const RING = SLOTS + 1; // and the one that is not full yet
+const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
 
 const NAMES = ["QUERY", "WRITE", "ALLOWED", "FILTERED", "DENIED", "staged", "missed", "unknown", "away"];
 
@@ -73,7 +74,7 @@ export class Window {
   }
 
   sum(name) {
-    return this.series[name].reduce((sum, number) => sum + number, 0);
+    return total(this.series[name]);
   }
 
   // Seconds that the window has been looking at.
@@ -89,8 +90,7 @@ export class Window {
     const stage = this.#stages.get(key);
     if (stage === undefined) return { ms: 0, hits: 0, median: NaN, p95: NaN };
     const [median, p95] = stage.times.quantiles([0.5, 0.95]);
-    const add = (sum, number) => sum + number;
-    return { ms: stage.ms.reduce(add, 0), hits: stage.hits.reduce(add, 0), median, p95 };
+    return { ms: total(stage.ms), hits: total(stage.hits), median, p95 };
   }
 
   // The places of the full slots, oldest first; null for those before the window was opened.

@@ -1,25 +1,36 @@
-// Numbers and losses in words, the same everywhere on the page.
+// Numbers and losses in words, and words in elements, the same everywhere on the page.
+
+import { MOST_MS } from "./histogram.js";
 
 const whole = new Intl.NumberFormat("en");
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
-export const REASONS = {
+const REASONS = {
   slow: "this page was too slow",
   overload: "the pipe’s entrance was full",
   history: "gone before this page came back",
   relay: "lost between the server’s processes",
 };
 
+export const part = (id) => document.getElementById(id);
+
 // Puts a text into an element, unless it is there already.
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+export function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.append(...children);
+  return element;
+}
+
 export const count = (number) => whole.format(number);
 
 export function share(part, all) {
-  if (all === 0) return "–";
   const value = part / all;
+  if (Number.isNaN(value)) return "–";
   if (value === 0 || value === 1) return `${value * 100}%`;
   return value < 0.001 ? "< 0.1%" : value > 0.999 ? "> 99.9%" : percent.format(value);
 }
@@ -40,6 +51,8 @@ export function duration(ms) {
   return ms >= 99.5 ? `${ms.toFixed(0)} ms` : ms >= 9.95 ? `${ms.toFixed(1)} ms` : `${ms.toFixed(2)} ms`;
 }
 
+export const quantile = (ms) => (ms > MOST_MS ? `≥ ${duration(MOST_MS)}` : duration(ms));
+
 // How many are missing: null is an unknown number, and `known` says that there were others beside it.
 export function missing({ known, unknown }) {
   if (!unknown) return count(known);
@@ -51,10 +64,7 @@ export function gapText({ missed, reason }) {
   return `${events} missing here: ${REASONS[reason] ?? reason}`;
 }
 
-const two = (number) => String(number).padStart(2, "0");
-
 // A moment as this machine's clock shows it, to the millisecond.
 export function clock(date) {
-  const ms = String(date.getMilliseconds()).padStart(3, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${ms}`;
+  return `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
