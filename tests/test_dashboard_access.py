@@ -236,9 +236,7 @@ async def test_a_long_title_leaves_the_head_in_one_row(browse: Chromium) -> None
         page.goto(url + VIZ)
         expect(page.locator("#words")).to_have_text("Live")
         height = page.locator("body > header").evaluate("(head) => head.offsetHeight")
-        page.locator("h1").evaluate(
-            "(title) => title.textContent = 'Search gateway, documentation, production'"
-        )
+        page.locator("h1").evaluate("(title) => title.textContent = 'Search gateway '.repeat(9)")
         assert page.locator("body > header").evaluate("(head) => head.offsetHeight") == height
 
     async with serve(make_app(Pipe(), token="right", title="Search"), seconds=60) as url:
