@@ -61,7 +61,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         emitted: Calls of `Pipe.emit`, whatever became of the event.
         dropped: Events refused at the entrance: it was full, or the pipe had ended or been cancelled.
         invalid: Events that could not be encoded.
-        broadcast: Events offered to all clients of their time.
+        broadcast: Own events offered to all clients of their time; other workers' are in ``relay.relayed``.
         queued: Events that wait at the entrance.
         capacity: How many may wait there.
         clients: Subscriptions and streams that are open now.

@@ -49,7 +49,7 @@ class Subscription:
         """Events it has lost so far because its queue was full, the run was cancelled, or a fault hit it.
 
         Those dropped at the pipe's entrance were never offered to anyone; they are
-        in `PipeStatistics.dropped`, and a stream is told of them.
+        in `PipeStatistics.dropped`, here or at the worker where they were emitted, and a stream is told of them.
         """
         return self._mailbox.queue.missed
 

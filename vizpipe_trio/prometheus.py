@@ -41,7 +41,7 @@ class PipeCollector(Collector):
     ``vizpipe_events_dropped_total``        counter    by ``reason``: ``overload`` (the entrance was
                                                        full), ``ended`` (the pipe had ended)
     ``vizpipe_events_invalid_total``        counter    could not be encoded
-    ``vizpipe_events_broadcast_total``      counter    offered to all clients of their time
+    ``vizpipe_events_broadcast_total``      counter    own ones, offered to all clients of their time
     ``vizpipe_events_queued``               gauge      wait at the entrance
     ``vizpipe_events_capacity``             gauge      may wait there
     ``vizpipe_clients``                     gauge      connected now
@@ -112,7 +112,7 @@ def _families(account: PipeStatistics) -> Iterator[Metric]:
         {"overload": account.dropped - account.refused, "ended": account.refused},
     )
     yield _counter("events_invalid", "Events that could not be encoded.", account.invalid)
-    yield _counter("events_broadcast", "Events offered to all clients.", account.broadcast)
+    yield _counter("events_broadcast", "Own events offered to all clients.", account.broadcast)
     yield _gauge("events_queued", "Events that wait at the entrance.", account.queued)
     yield _gauge("events_capacity", "Events that may wait at the entrance.", account.capacity)
     yield _gauge("clients", "Clients that are connected.", account.clients)
