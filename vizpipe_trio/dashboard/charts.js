@@ -58,7 +58,7 @@ export class Charts {
       return `${key} ${text}`;
     });
     const words = texts.join(", ");
-    figure.querySelector("canvas").setAttribute("aria-label", words);
+    Object.assign(figure.querySelector("canvas"), { role: "img", ariaLabel: words });
     write(figure.querySelector(".headline"), picture.headline);
     const at = hover === null ? picture.note : agoOf(hover, picture);
     write(figure.querySelector(".at"), at);
