@@ -581,6 +581,7 @@ async def test_a_worker_starts_at_once_however_much_the_others_have_sent(
             await until(lambda: a.relay.statistics().queued_out == a.pipe.statistics().queued == 0)
         async with run_worker(valkey.url) as b:
             await until(lambda: b.relay.statistics().connected)
+            await until(lambda: b.relay.statistics().queued_in == 0)
             assert b.relay.statistics().relayed == b.relay.statistics().received > 2000
 
 
