@@ -105,6 +105,10 @@ class Outbox:
         """Take what the server has off the queue: what it was given, up to a number."""
         self.sent += self._let_go(min(number, self.under_way))
 
+    def retract(self) -> None:
+        """Have what the server was given, and certainly does not have, wait as if it never was."""
+        self.under_way = 0
+
     def abandon(self) -> None:
         """Count as lost what the server was given and does not have."""
         self.lost += self._let_go(self.under_way)

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+DASHBOARD = files("vizpipe_trio").joinpath("dashboard")
+"""The folder of the files."""
+
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -46,7 +49,7 @@ def page_files(title: str, stages: Sequence[str], heartbeat_interval: float) -> 
         "stages": msgspec.json.encode(list(stages)).decode(),
         "heartbeat": f"{heartbeat_interval:g}",
     }
-    for file in files("vizpipe_trio").joinpath("dashboard").iterdir():
+    for file in DASHBOARD.iterdir():
         content = file.read_bytes()
         if file.name == "index.html":
             # As text in attributes and elements: a script in the page could not read them otherwise.

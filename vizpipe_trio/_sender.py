@@ -72,7 +72,7 @@ class Sender:
             else:
                 await link.append_all(messages)
         except ResponseError:
-            outbox.under_way = 0  # it has none of them, so they can be sent later
+            outbox.retract()
             raise
         outbox.confirm(end - 1)
         self._told = Load(end, dropped, [])

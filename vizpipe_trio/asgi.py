@@ -10,12 +10,12 @@ Needs nothing but the package itself. For Quart-Trio there is more in `vizpipe_t
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any, Literal
 
 import msgspec
 import trio
 
+from ._page import DASHBOARD
 from ._pipe import Pipe
 from ._record import Recording, with_labels
 from ._request import RequestError, check_back_pressure
@@ -36,7 +36,7 @@ OWN_PATHS = (
     "/api/viz/events",
     "/api/viz/stats",
     "/viz/",
-    *(f"/viz/{file.name}" for file in files("vizpipe_trio").joinpath("dashboard").iterdir()),
+    *(f"/viz/{file.name}" for file in DASHBOARD.iterdir()),
 )
 """What the paths of the blueprint end with, whatever its ``url_prefix`` and where it is mounted."""
 

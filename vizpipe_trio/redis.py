@@ -250,7 +250,7 @@ class RedisRelay:
         if outbox.is_unconfirmed:
             await receiver.is_level.wait()
             if receiver.is_whole:
-                outbox.under_way = 0
+                outbox.retract()
             else:
                 outbox.abandon()
         receiver.is_whole = True
