@@ -149,17 +149,18 @@ class Line:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self.pass_back, server, client)
-            async for data in client:
-                if self.event and self.event in data:
-                    self.event = b""
-                    nursery.cancel_scope.cancel()
-                    with trio.CancelScope(shield=True):
-                        if self.arrives:
-                            await server.send_all(data)
-                            await server.receive_some()
-                        await self.meanwhile()
-                    break
-                await server.send_all(data)
+            with suppress(trio.BrokenResourceError):  # whoever leaves may leave something unread
+                async for data in client:
+                    if self.event and self.event in data:
+                        self.event = b""
+                        nursery.cancel_scope.cancel()
+                        with trio.CancelScope(shield=True):
+                            if self.arrives:
+                                await server.send_all(data)
+                                await server.receive_some()
+                            await self.meanwhile()
+                        break
+                    await server.send_all(data)
             nursery.cancel_scope.cancel()
 
     async def pass_back(self, server: trio.SocketStream, client: trio.SocketStream) -> None:

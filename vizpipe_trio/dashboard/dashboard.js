@@ -18,6 +18,7 @@ const setting = (name) => document.querySelector(`meta[name="vizpipe-${name}"]`)
 const now = () => performance.now() / 1000;
 
 const stages = JSON.parse(setting("stages"));
+const reasonParts = new Map(); // reason → where its total is written
 let account = new Account(now(), stages);
 let paused = false;
 let pausedAt = 0; // events
@@ -140,12 +141,13 @@ function writeMissing(element, total) {
 }
 
 function reasonPart(reason) {
-  const found = [...part("counts").querySelectorAll("[data-reason]")].find((dd) => dd.dataset.reason === reason);
-  if (found) return found;
-  const total = make("dd", "");
-  total.dataset.reason = reason;
-  part("counts").append(make("div", "reason", make("dt", "", reason), total));
-  return total;
+  if (!reasonParts.has(reason)) {
+    const total = make("dd", "");
+    total.dataset.reason = reason;
+    part("counts").append(make("div", "reason", make("dt", "", reason), total));
+    reasonParts.set(reason, total);
+  }
+  return reasonParts.get(reason);
 }
 
 function tailNote() {

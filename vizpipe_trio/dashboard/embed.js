@@ -1,4 +1,4 @@
-// The pipeline on a page of your own, over the connection that it shares with open dashboards. See docs/dashboard.md.
+// The pipeline on a page of your own, over the connection that it shares with open dashboards.
 
 import { Account } from "./account.js";
 import { Link } from "./link.js";
@@ -7,11 +7,8 @@ import { Pipeline } from "./pipeline.js";
 const FIGURES_MS = 250;
 const now = () => performance.now() / 1000;
 
-// Fills an element, and returns what lets an event run through it out of turn: run(event).
-//
-// `stages` are names in order, where they are known beforehand; `query` is a filter; `seconds` is what the figures
-// are of: 30, 120 or 600; `heartbeat` is the server's heartbeat_interval. `state` and `items` are called with what
-// link.js brings.
+// Fills an element, and returns what lets an event run through it out of turn: run(event). The options are
+// told in docs/dashboard.md.
 export function showPipeline(element, options) {
   const { token = null, query = "", stages = [], seconds = 120, heartbeat, state, items } = options;
   const account = new Account(now(), stages);

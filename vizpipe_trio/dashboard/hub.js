@@ -7,8 +7,8 @@ import { Stream } from "./stream.js";
 
 const MOST_FILTERED_STREAMS = 3; // and one of everything: two connections are left for pages
 const MOST_UNTAKEN = 8192; // events that a tab has not taken yet; then it misses some, as the server's clients do
-const PING_MS = 15000;
-const MOST_PINGS = 8; // without an answer. They are counted, since the time goes on while the machine sleeps
+const PING_MS = 3000;
+const MOST_PINGS = 40; // without an answer. They are counted, since the time goes on while the machine sleeps
 
 // What the server knows values of.
 export const VALUES = {

@@ -11,11 +11,13 @@ import { electedPort } from "./election.js";
 const EVENTS = new URL("../api/viz/events", import.meta.url).href;
 const PROTOCOL = 1; // between page and worker: after an upgrade, old tabs and new ones have a worker each
 const HEARTBEATS = 2.5; // without any of them the connection is lost
+const SILENCE_MS = 10000; // of a worker, which pings more often: it is not there
 const PLACES = 10000; // more than another tab of this browser can be behind
 
 export class Link {
   #tell;
   #port;
+  #silence;
   #watched = null;
   #watch = 0;
   #place = null; // up to which it has all, see stream.js
@@ -32,25 +34,40 @@ export class Link {
     window.addEventListener("pageshow", (event) => event.persisted && this.#again());
   }
 
-  #open() {
-    const elect = () => this.#use(electedPort(EVENTS, () => this.#again()));
-    if (typeof SharedWorker === "undefined") {
-      elect();
+  #open(canShare = "SharedWorker" in window) {
+    if (!canShare) {
+      this.#use(electedPort(EVENTS, () => this.#again()));
       return;
     }
     const options = { type: "module", name: `vizpipe ${PROTOCOL}` };
     const worker = new SharedWorker(new URL("worker.js", import.meta.url), options);
-    // It cannot be had, as on a page whose policy forbids it.
-    worker.onerror = () => {
-      elect();
+    const { port } = worker;
+    let hasSpoken = false;
+    const leave = () => {
+      if (this.#port !== port) return;
+      port.postMessage({ type: "bye" });
+      this.#open(hasSpoken);
       this.#again();
     };
-    this.#use(worker.port);
+    const listen = () => {
+      clearTimeout(this.#silence);
+      this.#silence = setTimeout(leave, SILENCE_MS);
+    };
+    // A page's policy may forbid it, which Chromium does not always say; and it dies with the tab that began it.
+    worker.onerror = leave;
+    this.#use(port, () => {
+      hasSpoken = true;
+      listen();
+    });
+    listen();
   }
 
-  #use(port) {
+  #use(port, noteWord) {
     this.#port = port;
-    port.onmessage = ({ data }) => this.#hear(data);
+    port.onmessage = ({ data }) => {
+      noteWord?.();
+      this.#hear(data);
+    };
   }
 
   // Ask for the events that a filter's query lets through, from now on.

@@ -50,11 +50,6 @@ export class View {
       this.#tidy();
       this.#changed("text");
     });
-    form.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || !event.target.dataset.adds) return;
-      event.preventDefault();
-      this.#hear(event.target);
-    });
     form.querySelector("[data-part=clear]").addEventListener("click", () => this.clear());
     this.#tidy();
   }
