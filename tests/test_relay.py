@@ -354,6 +354,9 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
         url = valkey.url.replace("://", "://viz:se%3Acret@")
         async with run_worker(url) as a:
             assert a.relay.statistics().connected
+        url = valkey.url.replace("://", "://another:wrong@")
+        async with run_worker(url, username="viz", password="se:cret") as a:
+            assert a.relay.statistics().connected
             worker = Worker(valkey.url, username="viz", password="wrong")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(worker.relay.run)
@@ -490,6 +493,10 @@ def test_what_is_no_single_server_is_refused(scheme: str) -> None:
         "redis://localhost/pass",
         "unix://",
         "unix://:pa/ss@/tmp/sock",
+        "redis://localhost?password=pass",
+        "redis://localhost?decode_responses=true",
+        "redis://localhost?db=1&noreply=1",
+        "redis://localhost?db=pass",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_at_once_and_not_quoted(url: str) -> None:
@@ -502,7 +509,7 @@ def test_a_url_that_cannot_be_used_is_refused_at_once_and_not_quoted(url: str) -
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://user:pa%2Fss@localhost:6379/3?client_name=x",
+        "redis://user:pa%2Fss@localhost:6379?db=3&client_name=x",
         "rediss://:p:w@[::1]:6379",
         "valkey://localhost/",
         "unix:///tmp/a.sock?db=2",

@@ -61,7 +61,8 @@ class RedisRelay:
     Args:
         pipe: The pipe.
         url: The server: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user, password
-            and database as coredis reads them. One server: Cluster and Sentinel are refused.
+            and database (also as ``?db=1``), and ``?client_name=``. One server: Cluster and
+            Sentinel are refused.
         key: The stream's key; another one for each application that shares a server.
         username: Goes before the one in the URL.
         password: Goes before the one in the URL.
