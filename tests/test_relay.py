@@ -95,6 +95,21 @@ async def test_a_relay_that_is_cancelled_while_it_connects_says_nothing(
     assert worker.relay.statistics().fault == "not started"
 
 
+async def test_a_relay_that_runs_again_says_again_that_it_is_not_connected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0.1)
+    async with run_valkey() as valkey:
+        async with run_worker(valkey.url) as a:
+            pass
+        assert a.relay.statistics().fault == "not running"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(a.relay.run)
+        nursery.cancel_scope.cancel()
+    [said] = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
+    assert said.startswith("the relay is not connected, and tries again: OSError")
+
+
 async def test_a_relay_that_is_connected_opens_no_other_connection() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
         while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - nobody tells when it reads

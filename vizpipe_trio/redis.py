@@ -42,7 +42,7 @@ END_SECONDS = 1.0
 """How long the relay goes on sending once its pipe has ended."""
 
 NOT_STARTED = "not started"
-"""The first fault of all."""
+"""The first fault of each run."""
 
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
@@ -159,6 +159,7 @@ class RedisRelay:
         if self._running:
             raise RuntimeError("this relay is already running: start run() once")
         self._running = True
+        self._fault = NOT_STARTED
         self._junction.attend()
         self._up = trio.Event()
         try:
