@@ -202,10 +202,7 @@ class RedisRelay:
 
     def _give_up(self) -> None:
         """Count as lost what could not be sent before the end: nobody is left to tell others of it."""
-        outbox = self._junction.outbox
-        if rest := outbox.queued:
-            outbox.under_way = outbox.offered
-            outbox.abandon()
+        if rest := self._junction.outbox.discard():
             self._say(logging.WARNING, f"the relay has ended, and {rest} events are lost for other workers")
 
     def _note_fault(self, error: BaseException) -> None:
