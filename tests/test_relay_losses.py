@@ -76,6 +76,19 @@ async def test_a_server_that_was_emptied_is_noticed_even_when_its_clock_goes_bac
     assert [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"] == [said] * 2
 
 
+async def test_a_server_that_comes_back_without_the_last_messages_and_its_clock_behind_is_heard() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        async with valkey.client() as client:
+            await client.xadd(KEY, {"x": "y"}, identifier="9999999999999-0")
+            await until(lambda: a.relay.statistics().malformed == b.relay.statistics().malformed == 1)
+            await client.delete([KEY])
+            await client.client_kill(type_=PureToken.NORMAL, skipme=True)
+        await until(lambda: a.relay.statistics().connections == b.relay.statistics().connections == 2)
+        a.emit("a1")
+        seen = await b.viewer.see("a1")
+        assert (set(seen), seen[-1]) == ({"None relay", "a1"}, "a1")
+
+
 async def test_a_link_ends_with_its_connection_and_none_is_opened_in_its_place() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
         own = await client.client_id()

@@ -130,9 +130,9 @@ class Worker:
     def read(self, count: int) -> None:
         self.connect()
         receiver, messages = self.receiver, self.stream.messages
-        if receiver._read_to not in {START, *(spot for spot, _ in messages)}:
+        if receiver.read_to not in {START, *(spot for spot, _ in messages)}:
             receiver.miss()
-        for message in [message for message in messages if message[0] > receiver._read_to][:count]:
+        for message in [message for message in messages if message[0] > receiver.read_to][:count]:
             receiver.hear(message)
         if self.is_asked:
             self.is_asked = False

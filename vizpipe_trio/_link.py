@@ -129,6 +129,13 @@ class Link:
             raise RuntimeError(f"the server's {key} is {found!r:.99}")
         return found
 
+    async def begin_anew(self, message: Mapping[str, bytes]) -> None:
+        """Have the stream begin anew, with a message and nothing before it."""
+        with _until(ANSWER_SECONDS):
+            async with self._writer.pipeline(transaction=True) as pipeline:
+                pipeline.set(f"{self._key}:epoch", token_hex(4))
+                pipeline.xadd(self._key, message, trim_strategy=PureToken.MAXLEN, threshold=1)
+
     async def latest(self, count: int) -> Sequence[Message]:
         """Return the last messages, oldest first."""
         with _until(ANSWER_SECONDS):

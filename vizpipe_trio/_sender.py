@@ -35,11 +35,21 @@ class Sender:
         self._is_asked = True
         self._junction.nudge()
 
-    async def say_hello(self, link: Link) -> Spot:
-        """Say that this worker is there, and return where in the stream it was said."""
+    async def say_hello(self, link: Link, after: Spot) -> Spot:
+        """Say that this worker is there, and return where in the stream it was said.
+
+        Raises:
+            RuntimeError: Not after what was read last: the server has lost something, and its clock is
+                behind. What it is given now nobody would read, so the stream has begun anew.
+        """
         self._is_asked = False
         self._told = stand = self._junction.outbox.stand
-        return await link.append(self._written(stand, hello=True))
+        message = self._written(stand, hello=True)
+        spot = await link.append(message)
+        if spot <= after:
+            await link.begin_anew(message)
+            raise RuntimeError("the server has lost a part of the stream, and its clock is behind")
+        return spot
 
     async def run(self, link: Link) -> None:
         """Send what the pipe broadcasts until it has ended, and all is sent."""

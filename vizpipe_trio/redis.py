@@ -222,7 +222,7 @@ class RedisRelay:
         """Relay over one link until it fails, or the pipe has ended."""
         async with self._open_link() as link:
             await self._receiver.catch_up(link, self._up.set)
-            hello = await self._sender.say_hello(link)
+            hello = await self._sender.say_hello(link, self._receiver.read_to)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._receiver.run, link, hello)
                 await self._receiver.has_read.wait()
