@@ -39,6 +39,21 @@ async def test_what_was_trimmed_while_a_worker_was_away_is_told_though_its_sende
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("right", "seen"), [("+info", ["x1"]), ("-info", ["None relay", "x1"])])
+async def test_a_new_connection_costs_nothing_only_if_it_is_known_that_the_server_is_the_same(
+    right: str, seen: list[str]
+) -> None:
+    async with (
+        run_valkey(user=f"viz on >pw ~* +@all {right}") as valkey,
+        run_worker(valkey.url, username="viz", password="pw") as b,
+    ):
+        async with valkey.client() as client:
+            await client.client_kill(type_=PureToken.NORMAL, skipme=True)
+        await until(lambda: b.relay.statistics().connections == 2)
+        await valkey.add(**EVENTS)
+        assert await b.viewer.see("x1") == seen
+
+
 async def test_what_was_trimmed_faster_than_a_worker_reads_is_told_though_its_sender_is_gone() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as b:
         async with valkey.client() as client, client.pipeline(transaction=True) as pipeline:

@@ -70,13 +70,11 @@ class Receiver:
         """
         self.has_read, self.is_level = trio.Event(), trio.Event()
         server, epoch = await link.check_server(), await link.epoch()
-        is_other = server != self._server
+        is_same = server == self._server != ""
         self._server = server
-        if not server:
-            self.is_whole = False
         if epoch != self._epoch:
             await self._begin(link, epoch, no_room)
-        elif is_other:
+        elif not is_same:
             self.miss()  # its data may be that of a snapshot
         else:
             await self._check_whole(link)
