@@ -12,6 +12,7 @@ from valkey_server import KEY, Valkey, Worker, run_valkey, run_worker
 
 import vizpipe_trio._link
 import vizpipe_trio._receiver
+import vizpipe_trio._sender
 from vizpipe_trio._junction import Arrival, Junction
 from vizpipe_trio._link import Link, Message
 from vizpipe_trio._receiver import Receiver
@@ -104,19 +105,33 @@ async def test_a_server_that_comes_back_without_the_last_messages_and_its_clock_
         assert (set(seen), seen[-1]) == ({"None relay", "a1"}, "a1")
 
 
-async def test_a_link_ends_with_its_connection_and_none_is_opened_in_its_place() -> None:
-    async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
+async def kill_writer(valkey: Valkey) -> None:
+    """End the connection over which the only worker writes."""
+    async with valkey.client() as client:
         own = await client.client_id()
         while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - nobody tells when it reads
             await trio.sleep(0.01)
-        writers = [
+        [writer] = [
             each for each in await client.client_list() if each["flags"] == "N" and int(each["id"]) != own
         ]
-        assert len(writers) == 1
-        await client.client_kill(identifier=int(writers[0]["id"]))
+        await client.client_kill(identifier=int(writer["id"]))
+
+
+async def test_a_link_ends_with_its_connection_and_none_is_opened_in_its_place() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        await kill_writer(valkey)
         a.emit("a1")
         await until(lambda: a.relay.statistics().sent == 1)
         assert a.relay.statistics().connections == 2
+
+
+async def test_the_connection_of_a_worker_that_has_nothing_to_send_is_used_and_made_anew_when_it_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vizpipe_trio._sender, "KEEP_SECONDS", 0.1)
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        await kill_writer(valkey)
+        await until(lambda: a.relay.statistics().connections == 2)
 
 
 async def test_what_a_worker_could_not_send_before_it_ended_is_lost_and_logged(

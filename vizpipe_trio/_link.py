@@ -158,6 +158,11 @@ class Link:
             )
         return _messages(entry for entries in (found or {}).values() for entry in entries)
 
+    async def keep(self) -> None:
+        """Use the connection to write over, and so see that it is still there."""
+        with _until(ANSWER_SECONDS):
+            await self._writer.get(f"{self._key}:epoch")
+
     async def append(self, message: Mapping[str, bytes]) -> Spot:
         """Append a message, and return its spot.
 

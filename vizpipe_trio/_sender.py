@@ -13,6 +13,9 @@ MESSAGES_A_WRITE = 4
 """Messages that are sent before the server has confirmed the first of them, at most: half a MB. On a
 busy machine an answer can take a message's worth of time and more."""
 
+KEEP_SECONDS = 15.0
+"""How long the connection is idle at most. Servers and networks close, or forget, one that is idle for minutes."""
+
 
 class Sender:
     """What a worker has told others, over one link after the other.
@@ -61,7 +64,10 @@ class Sender:
             elif self._junction.ended.is_set():
                 return
             else:
-                await bell.wait()
+                with trio.move_on_after(KEEP_SECONDS) as waiting:
+                    await bell.wait()
+                if waiting.cancelled_caught:
+                    await link.keep()
                 continue
             if outbox.queued <= MAX_EVENTS:
                 with trio.move_on_after(self._flush_interval):
