@@ -201,9 +201,9 @@ class Pipe:
             no longer held come first, as a ``missed`` event; its count is null where it
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
-        lost, _ = self._log.resume(last_event_id)
+        lost, stretches = self._log.replay(last_event_id)
         self._totals.history += (lost and lost.count) or 0
-        return replay(self._log, last_event_id, filter, self._faults)
+        return replay(lost, stretches, filter, self._faults)
 
     def stop(self) -> None:
         """End the pipe, for good: from now on events are dropped. No checkpoint.
