@@ -37,6 +37,7 @@ async def test_what_was_trimmed_while_a_worker_was_away_is_told_though_its_sende
                 await client.xtrim(KEY, PureToken.MAXLEN, threshold=0)
             await nursery.start(b.relay.run)
             assert await b.viewer.see("None relay") == ["None relay"]
+            assert (b.relay.statistics().unknown_in, b.pipe.statistics().missed_unknown) == (1, 1)
         nursery.cancel_scope.cancel()
 
 

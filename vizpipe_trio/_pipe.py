@@ -202,7 +202,9 @@ class Pipe:
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
         lost, stretches = self._log.replay(last_event_id)
-        self._totals.history += (lost and lost.count) or 0
+        if lost is not None:
+            self._totals.history += lost.count or 0
+            self._totals.unknown += lost.count is None
         return replay(lost, stretches, filter, self._faults)
 
     def stop(self) -> None:
@@ -239,6 +241,7 @@ class Pipe:
             missed_overload=self._totals.overload,
             missed_history=self._totals.history,
             missed_relay=self._totals.unrelayed,
+            missed_unknown=self._totals.unknown,
             written_bytes=self._totals.writes.total,
             write_sizes=tuple(self._totals.writes.counts),
             latency_seconds=self._totals.latencies.total,

@@ -134,6 +134,7 @@ class RedisRelay:
             failed=self._junction.failed,
             queued_in=self._junction.waiting,
             lost_in=origins.lost,
+            unknown_in=self._junction.unknown,
             malformed=receiver.malformed,
             other_version=receiver.other_version,
             workers=len(origins),
