@@ -217,7 +217,9 @@ async def test_a_full_server_loses_what_does_not_fit_the_queue_and_viewers_are_t
         assert b.relay.statistics().lost_in == b.pipe.statistics().missed_relay == 41
 
 
-async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_comes_once() -> None:
+async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_comes_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
         await valkey.configure(maxmemory="1")
         a.emit(*named("a", 900))
@@ -230,6 +232,8 @@ async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_come
         async with valkey.client() as client:
             told = await client.info("commandstats")
             assert "cmdstat_exec" in told
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("the relay is not connected, and tries again: ResponseError: OOM command")
 
 
 async def test_foreign_messages_are_ignored_and_counted() -> None:

@@ -16,7 +16,7 @@ import trio
 from coredis import Redis
 from coredis.connection import TCPConnection
 from coredis.exceptions import ConnectionError as LostConnectionError
-from coredis.exceptions import RedisClusterError, ResponseError
+from coredis.exceptions import RedisClusterError, RedisError, ResponseError
 from coredis.pool import ConnectionPool
 from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
@@ -175,9 +175,14 @@ class Link:
     async def append_all(self, messages: Iterable[Mapping[str, bytes]]) -> None:
         """Append messages, all or none; raises as `append` does."""
         with _until(ANSWER_SECONDS):
-            async with self._writer.pipeline(transaction=True) as pipeline:
-                for fields in messages:
-                    self._add(pipeline, fields)
+            try:
+                async with self._writer.pipeline(transaction=True) as pipeline:
+                    for fields in messages:
+                        self._add(pipeline, fields)
+            except RedisError as error:
+                # coredis puts the whole message before what the server said: that is not for the log.
+                error.args = (str(error).rpartition("of pipeline caused error: ")[2],)
+                raise
 
     def _add(self, client: Any, fields: Mapping[str, bytes]) -> Awaitable[bytes]:
         added: Awaitable[bytes] = client.xadd(
