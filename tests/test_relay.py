@@ -337,6 +337,27 @@ async def test_a_worker_that_starts_has_the_others_latest_events_in_its_history(
                 assert await moved.see("a3") == ["a2", "a3"]
 
 
+@pytest.mark.parametrize(
+    ("last", "seen"), [(6, ["None history", *named("x", 64, 7)]), (8, named("x", 62, 9))]
+)
+async def test_a_worker_that_starts_takes_the_last_64_messages_and_knows_nothing_of_those_before(
+    last: int, seen: list[str]
+) -> None:
+    async with run_valkey() as valkey, valkey.client() as client:
+        for number in range(1, 71):
+            event = f'[{{"request_id":"x{number}"}}]'
+            await valkey.add(v="1", r="00000000", s=f"{number}", d="0", n="1", e=event)
+        async with run_worker(valkey.url) as b:
+            await until(lambda: b.relay.statistics().relayed == 64)
+            epoch = await client.get(f"{KEY}:epoch")
+            spot: Any = (await client.xrange(KEY))[last - 1].identifier
+            assert epoch is not None
+            ms, n = map(int, spot.split(b"-"))
+            last_id = f"11111111-1.0.{epoch.decode()}.{ms:x}-{n:x}.1"
+            with (viewer := Viewer(b.pipe, last_id)).stream:
+                assert await viewer.see("x70") == seen
+
+
 async def test_what_was_dropped_at_another_workers_entrance_is_told() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
         a.emit(*named("a", 1010))
