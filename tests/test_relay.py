@@ -482,6 +482,21 @@ async def test_over_tls_the_servers_certificate_and_name_are_checked() -> None:
             assert "CERTIFICATE_VERIFY_FAILED" in await fault_of(url, ssl_context=trusted)
 
 
+async def test_what_tls_trusts_is_read_once_and_not_with_each_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker("rediss://127.0.0.1:1")
+    monkeypatch.delattr(ssl, "create_default_context")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.relay.run)
+        await until(lambda: worker.relay.statistics().fault != "not started")
+        nursery.cancel_scope.cancel()
+    assert worker.relay.statistics().fault.startswith("OSError")
+
+
+def test_a_password_is_not_sent_in_the_clear_to_who_has_asked_for_tls() -> None:
+    with pytest.raises(ValueError, match="ssl_context is for rediss://"):
+        RedisRelay(Pipe(), "redis://:password@localhost", ssl_context=ssl.create_default_context())
+
+
 @asynccontextmanager
 async def run_tls(port: int, certificate: trustme.LeafCert) -> AsyncGenerator[int]:
     """Offer TLS in front of a port while in the block, and give the port for it."""

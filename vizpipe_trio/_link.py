@@ -241,10 +241,9 @@ async def open_link(
         "username": (name or None) if username is None else username,
         "password": (secret or None) if password is None else password,
     }
+    if ssl_context is not None:
+        options["ssl_context"] = ssl_context
     parts = urlsplit(url)
-    if parts.scheme == "rediss":
-        # coredis' own would not look at the server's name.
-        options["ssl_context"] = ssl_context or ssl.create_default_context()
     if parts.scheme != "unix":
         # Else coredis would write a traceback into the log with each try in vain.
         with _until(ANSWER_SECONDS):
