@@ -404,6 +404,17 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("place", ["{socket}?db=2&client_name=a", "127.0.0.1:{port}/2?client_name=a"])
+async def test_what_a_url_says_is_done(place: str, tmp_path: Path) -> None:
+    socket = str(tmp_path / "valkey.sock")
+    async with run_valkey(user="viz on >se/cret ~vizpipe* +@all", unixsocket=socket) as valkey:
+        scheme = "unix" if "socket" in place else "valkey"
+        url = f"{scheme}://viz:se%2Fcret@{place.format(socket=socket, port=valkey.port)}"
+        async with run_worker(url), valkey.client() as client:
+            clients = await client.client_list()
+        assert [(each["user"], each["db"], each["name"]) for each in clients][:2] == [("viz", 2, "a")] * 2
+
+
 async def test_a_user_may_have_no_more_rights_than_the_documents_name() -> None:
     text = (Path(__file__).parents[1] / "docs/scaling.md").read_text()
     [rights] = re.findall(r"ACL SETUSER vizpipe on >password (.*)", text)
