@@ -285,6 +285,7 @@ async def test_statistics_are_the_account_as_json() -> None:
             "missed_overload": 2,
             "missed_history": 0,
             "missed_relay": 0,
+            "missed_unknown": 0,
             "written_bytes": body["written_bytes"],
             "write_sizes": body["write_sizes"],
             "latency_seconds": body["latency_seconds"],

@@ -45,6 +45,15 @@ def test_of_what_is_under_way_it_is_found_out_what_the_server_has_and_the_rest_i
     assert outbox.peek(100, 100) == Load(4, 0, [b"4"])
 
 
+def test_all_that_waits_can_be_given_up_whether_it_was_sent_or_not() -> None:
+    outbox = Outbox(10)
+    outbox.offer([b"1", b"2", b"3"])
+    outbox.under_way = 1
+    assert outbox.discard() == 3
+    assert (outbox.sent, outbox.lost, outbox.queued, outbox.is_unconfirmed) == (0, 3, 0, False)
+    assert outbox.peek(100, 100) == Load(4, 0, [])
+
+
 def test_what_was_never_sent_cannot_be_confirmed() -> None:
     outbox = Outbox(10)
     outbox.offer([b"1"])

@@ -72,12 +72,14 @@ async def test_what_clients_miss_is_told_by_reason() -> None:
             await wait_all_tasks_blocked()
             first_id = (await subscription.receive_bytes()).partition(b"\n")[0].removeprefix(b"id: ").decode()
         list(pipe.replay(first_id))
+        list(pipe.replay("of another life"))
         pipe.stop()
     reasons = [
         registry.get_sample_value("vizpipe_client_missed_total", {"reason": reason})
         for reason in ("slow", "overload", "history")
     ]
     assert reasons == [2, 3, 3]
+    assert registry.get_sample_value("vizpipe_client_missed_unknown_total") == 1
 
 
 async def test_writes_are_counted_by_their_size(viz_pipe: Pipe, viz_events: Subscription) -> None:
@@ -173,6 +175,10 @@ async def test_the_relays_account_is_read_with_the_pipes() -> None:
         assert figures == [1, 1, 1, 2, 2, 1]
         ignored = registry.get_sample_value("vizpipe_relay_ignored_total", {"reason": "malformed"})
         assert ignored == 1
+        await valkey.kill()
+        await valkey.start()
+        await b.viewer.see("None relay")
+        assert registry.get_sample_value("vizpipe_relay_lost_unknown_total") == 1
 
 
 async def test_what_is_lost_between_workers_is_told_by_direction(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,21 @@ async def test_a_relay_that_is_cancelled_while_it_connects_says_nothing(
     assert worker.relay.statistics().fault == "not started"
 
 
+async def test_a_relay_that_runs_again_says_again_that_it_is_not_connected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0.1)
+    async with run_valkey() as valkey:
+        async with run_worker(valkey.url) as a:
+            pass
+        assert a.relay.statistics().fault == "not running"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(a.relay.run)
+        nursery.cancel_scope.cancel()
+    [said] = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
+    assert said.startswith("the relay is not connected, and tries again: OSError")
+
+
 async def test_a_relay_that_is_connected_opens_no_other_connection() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
         while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - nobody tells when it reads
@@ -202,7 +217,9 @@ async def test_a_full_server_loses_what_does_not_fit_the_queue_and_viewers_are_t
         assert b.relay.statistics().lost_in == b.pipe.statistics().missed_relay == 41
 
 
-async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_comes_once() -> None:
+async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_comes_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
         await valkey.configure(maxmemory="1")
         a.emit(*named("a", 900))
@@ -215,6 +232,8 @@ async def test_what_waited_is_sent_in_a_few_messages_at_once_and_each_event_come
         async with valkey.client() as client:
             told = await client.info("commandstats")
             assert "cmdstat_exec" in told
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("the relay is not connected, and tries again: ResponseError: OOM command")
 
 
 async def test_foreign_messages_are_ignored_and_counted() -> None:
@@ -318,6 +337,27 @@ async def test_a_worker_that_starts_has_the_others_latest_events_in_its_history(
                 assert await moved.see("a3") == ["a2", "a3"]
 
 
+@pytest.mark.parametrize(
+    ("last", "seen"), [(6, ["None history", *named("x", 64, 7)]), (8, named("x", 62, 9))]
+)
+async def test_a_worker_that_starts_takes_the_last_64_messages_and_knows_nothing_of_those_before(
+    last: int, seen: list[str]
+) -> None:
+    async with run_valkey() as valkey, valkey.client() as client:
+        for number in range(1, 71):
+            event = f'[{{"request_id":"x{number}"}}]'
+            await valkey.add(v="1", r="00000000", s=f"{number}", d="0", n="1", e=event)
+        async with run_worker(valkey.url) as b:
+            await until(lambda: b.relay.statistics().relayed == 64)
+            epoch = await client.get(f"{KEY}:epoch")
+            spot: Any = (await client.xrange(KEY))[last - 1].identifier
+            assert epoch is not None
+            ms, n = map(int, spot.split(b"-"))
+            last_id = f"11111111-1.0.{epoch.decode()}.{ms:x}-{n:x}.1"
+            with (viewer := Viewer(b.pipe, last_id)).stream:
+                assert await viewer.see("x70") == seen
+
+
 async def test_what_was_dropped_at_another_workers_entrance_is_told() -> None:
     async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
         a.emit(*named("a", 1010))
@@ -354,11 +394,25 @@ async def test_user_and_password_are_used_and_a_wrong_one_is_said() -> None:
         url = valkey.url.replace("://", "://viz:se%3Acret@")
         async with run_worker(url) as a:
             assert a.relay.statistics().connected
+        url = valkey.url.replace("://", "://another:wrong@")
+        async with run_worker(url, username="viz", password="se:cret") as a:
+            assert a.relay.statistics().connected
             worker = Worker(valkey.url, username="viz", password="wrong")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(worker.relay.run)
                 await until(lambda: "AuthenticationFailure" in worker.relay.statistics().fault)
                 nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("place", ["{socket}?db=2&client_name=a", "127.0.0.1:{port}/2?client_name=a"])
+async def test_what_a_url_says_is_done(place: str, tmp_path: Path) -> None:
+    socket = str(tmp_path / "valkey.sock")
+    async with run_valkey(user="viz on >se/cret ~vizpipe* +@all", unixsocket=socket) as valkey:
+        scheme = "unix" if "socket" in place else "valkey"
+        url = f"{scheme}://viz:se%2Fcret@{place.format(socket=socket, port=valkey.port)}"
+        async with run_worker(url), valkey.client() as client:
+            clients = await client.client_list()
+        assert [(each["user"], each["db"], each["name"]) for each in clients][:2] == [("viz", 2, "a")] * 2
 
 
 async def test_a_user_may_have_no_more_rights_than_the_documents_name() -> None:
@@ -439,6 +493,21 @@ async def test_over_tls_the_servers_certificate_and_name_are_checked() -> None:
             assert "CERTIFICATE_VERIFY_FAILED" in await fault_of(url, ssl_context=trusted)
 
 
+async def test_what_tls_trusts_is_read_once_and_not_with_each_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker("rediss://127.0.0.1:1")
+    monkeypatch.delattr(ssl, "create_default_context")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.relay.run)
+        await until(lambda: worker.relay.statistics().fault != "not started")
+        nursery.cancel_scope.cancel()
+    assert worker.relay.statistics().fault.startswith("OSError")
+
+
+def test_a_password_is_not_sent_in_the_clear_to_who_has_asked_for_tls() -> None:
+    with pytest.raises(ValueError, match="ssl_context is for rediss://"):
+        RedisRelay(Pipe(), "redis://:password@localhost", ssl_context=ssl.create_default_context())
+
+
 @asynccontextmanager
 async def run_tls(port: int, certificate: trustme.LeafCert) -> AsyncGenerator[int]:
     """Offer TLS in front of a port while in the block, and give the port for it."""
@@ -490,6 +559,10 @@ def test_what_is_no_single_server_is_refused(scheme: str) -> None:
         "redis://localhost/pass",
         "unix://",
         "unix://:pa/ss@/tmp/sock",
+        "redis://localhost?password=pass",
+        "redis://localhost?decode_responses=true",
+        "redis://localhost?db=1&noreply=1",
+        "redis://localhost?db=pass",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_at_once_and_not_quoted(url: str) -> None:
@@ -502,7 +575,7 @@ def test_a_url_that_cannot_be_used_is_refused_at_once_and_not_quoted(url: str) -
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://user:pa%2Fss@localhost:6379/3?client_name=x",
+        "redis://user:pa%2Fss@localhost:6379?db=3&client_name=x",
         "rediss://:p:w@[::1]:6379",
         "valkey://localhost/",
         "unix:///tmp/a.sock?db=2",

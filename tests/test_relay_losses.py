@@ -12,6 +12,7 @@ from valkey_server import KEY, Valkey, Worker, run_valkey, run_worker
 
 import vizpipe_trio._link
 import vizpipe_trio._receiver
+import vizpipe_trio._sender
 from vizpipe_trio._junction import Arrival, Junction
 from vizpipe_trio._link import Link, Message
 from vizpipe_trio._receiver import Receiver
@@ -36,7 +37,23 @@ async def test_what_was_trimmed_while_a_worker_was_away_is_told_though_its_sende
                 await client.xtrim(KEY, PureToken.MAXLEN, threshold=0)
             await nursery.start(b.relay.run)
             assert await b.viewer.see("None relay") == ["None relay"]
+            assert (b.relay.statistics().unknown_in, b.pipe.statistics().missed_unknown) == (1, 1)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("right", "seen"), [("+info", ["x1"]), ("-info", ["None relay", "x1"])])
+async def test_a_new_connection_costs_nothing_only_if_it_is_known_that_the_server_is_the_same(
+    right: str, seen: list[str]
+) -> None:
+    async with (
+        run_valkey(user=f"viz on >pw ~* +@all {right}") as valkey,
+        run_worker(valkey.url, username="viz", password="pw") as b,
+    ):
+        async with valkey.client() as client:
+            await client.client_kill(type_=PureToken.NORMAL, skipme=True)
+        await until(lambda: b.relay.statistics().connections == 2)
+        await valkey.add(**EVENTS)
+        assert await b.viewer.see("x1") == seen
 
 
 async def test_what_was_trimmed_faster_than_a_worker_reads_is_told_though_its_sender_is_gone() -> None:
@@ -76,19 +93,46 @@ async def test_a_server_that_was_emptied_is_noticed_even_when_its_clock_goes_bac
     assert [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"] == [said] * 2
 
 
-async def test_a_link_ends_with_its_connection_and_none_is_opened_in_its_place() -> None:
-    async with run_valkey() as valkey, run_worker(valkey.url) as a, valkey.client() as client:
+async def test_a_server_that_comes_back_without_the_last_messages_and_its_clock_behind_is_heard() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a, run_worker(valkey.url) as b:
+        async with valkey.client() as client:
+            await client.xadd(KEY, {"x": "y"}, identifier="9999999999999-0")
+            await until(lambda: a.relay.statistics().malformed == b.relay.statistics().malformed == 1)
+            await client.delete([KEY])
+            await client.client_kill(type_=PureToken.NORMAL, skipme=True)
+        await until(lambda: a.relay.statistics().connections == b.relay.statistics().connections == 2)
+        a.emit("a1")
+        seen = await b.viewer.see("a1")
+        assert (set(seen), seen[-1]) == ({"None relay", "a1"}, "a1")
+
+
+async def kill_writer(valkey: Valkey) -> None:
+    """End the connection over which the only worker writes."""
+    async with valkey.client() as client:
         own = await client.client_id()
         while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - nobody tells when it reads
             await trio.sleep(0.01)
-        writers = [
+        [writer] = [
             each for each in await client.client_list() if each["flags"] == "N" and int(each["id"]) != own
         ]
-        assert len(writers) == 1
-        await client.client_kill(identifier=int(writers[0]["id"]))
+        await client.client_kill(identifier=int(writer["id"]))
+
+
+async def test_a_link_ends_with_its_connection_and_none_is_opened_in_its_place() -> None:
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        await kill_writer(valkey)
         a.emit("a1")
         await until(lambda: a.relay.statistics().sent == 1)
         assert a.relay.statistics().connections == 2
+
+
+async def test_the_connection_of_a_worker_that_has_nothing_to_send_is_used_and_made_anew_when_it_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vizpipe_trio._sender, "KEEP_SECONDS", 0.1)
+    async with run_valkey() as valkey, run_worker(valkey.url) as a:
+        await kill_writer(valkey)
+        await until(lambda: a.relay.statistics().connections == 2)
 
 
 async def test_what_a_worker_could_not_send_before_it_ended_is_lost_and_logged(

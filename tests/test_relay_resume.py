@@ -5,6 +5,7 @@ something it sees them all.
 """
 
 import re
+import sys
 from string import ascii_letters
 
 import pytest
@@ -15,7 +16,8 @@ import vizpipe_trio._log
 from vizpipe_trio import Event, Pipe
 from vizpipe_trio._envelope import Envelope
 from vizpipe_trio._receiver import Receiver
-from vizpipe_trio._sight import START, Spot
+from vizpipe_trio._sight import START, Spot, parse_seen
+from vizpipe_trio._trail import Trail
 
 Fields = dict[bytes, bytes]
 
@@ -130,9 +132,9 @@ class Worker:
     def read(self, count: int) -> None:
         self.connect()
         receiver, messages = self.receiver, self.stream.messages
-        if receiver._read_to not in {START, *(spot for spot, _ in messages)}:
+        if receiver.read_to not in {START, *(spot for spot, _ in messages)}:
             receiver.miss()
-        for message in [message for message in messages if message[0] > receiver._read_to][:count]:
+        for message in [message for message in messages if message[0] > receiver.read_to][:count]:
             receiver.hear(message)
         if self.is_asked:
             self.is_asked = False
@@ -375,6 +377,29 @@ def test_what_a_viewer_saw_before_the_server_lost_it_does_not_come_again_at_anot
 ) -> None:
     seen = [("emit", B, 0), ("get no answer", B, 0), ("relay to one", A, C), ("look", 0, C), ("go", A, C)]
     assert viewer_of(C, [*seen, *loss]).seen == ["b1"]
+
+
+def test_what_a_viewer_saw_elsewhere_is_found_by_the_message_and_not_by_the_event() -> None:
+    trail = Trail(b"ffffffff")
+    trail.begin(b"1", START, 0)
+    for number in range(20):
+        trail.own += 256
+        trail.echo(256 * number + 1, 256, Spot(2 * number, 0, 0))
+        trail.add(256 * (2 * number + 1), 256, b"00000000", 256 * number + 1, Spot(2 * number + 1, 0, 0))
+    seen = parse_seen("11111111-1.0.1.13-0.100")  # in hexadecimal digits: message 19
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        wanted = trail.unseen(0, 512 * 20, seen, replay=True)
+    finally:
+        sys.setprofile(None)
+    assert wanted == [False] * (512 * 9 + 256 + 100) + [True] * (156 + 512 * 10)
+    assert calls < 500
 
 
 @settings(deadline=None)

@@ -27,7 +27,10 @@ _REASONS: tuple[MissedReason, MissedReason] = ("overload", "relay")
 class Totals:
     """Sums over all clients of a pipe, those that left included."""
 
-    __slots__ = ("delivered", "filtered", "history", "latencies", "missed", "overload", "unrelayed", "writes")
+    __slots__ = (
+        "delivered", "filtered", "history", "latencies", "missed", "overload", "unknown", "unrelayed",
+        "writes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.delivered: int = 0
@@ -35,6 +38,7 @@ class Totals:
         self.filtered: int = 0
         self.overload: int = 0
         self.unrelayed: int = 0
+        self.unknown: int = 0
         self.history: int = 0
         self.writes: Histogram = Histogram(SMALLEST_WRITE, 12)
         self.latencies: Histogram = Histogram(SHORTEST_LATENCY, 14)
@@ -103,6 +107,7 @@ class ClientQueue:
             self._gap = Gap(_sum(self._gap.dropped, gap.dropped), _sum(self._gap.unrelayed, gap.unrelayed))
             self.totals.overload += gap.dropped or 0
             self.totals.unrelayed += gap.unrelayed or 0
+            self.totals.unknown += gap.unrelayed is None
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Return payloads in order, as many as fit ``max_bytes``; one event or gap at least."""

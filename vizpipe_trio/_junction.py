@@ -71,6 +71,7 @@ class Junction:
         waiting: Events among the arrivals.
         relayed: Events that the pipe took.
         failed: Events that it could not take, for a fault of its own.
+        unknown: Times that events may not have come, and it is not known how many.
         ended: Set when the pipe has ended.
         report: The relay's account, once there is a relay.
     """
@@ -81,6 +82,7 @@ class Junction:
         self.waiting = 0
         self.relayed = 0
         self.failed = 0
+        self.unknown = 0
         self.ended = trio.Event()
         self.report: Callable[[], RelayStatistics | None] = lambda: None
         self._has_ended = False
@@ -151,6 +153,7 @@ class Junction:
         self.arrivals.append(arrival)
         if isinstance(arrival, Arrival):
             self.waiting += len(arrival.events)
+            self.unknown += arrival.lost is None
         self._rouse()
 
     @property

@@ -10,13 +10,13 @@ from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapp
 from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import trio
 from coredis import Redis
 from coredis.connection import TCPConnection
 from coredis.exceptions import ConnectionError as LostConnectionError
-from coredis.exceptions import RedisClusterError, ResponseError
+from coredis.exceptions import RedisClusterError, RedisError, ResponseError
 from coredis.pool import ConnectionPool
 from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
@@ -39,9 +39,10 @@ MAX_PORT = 65_535
 
 _USER = r"(?:[^/?#@\[\]]*@)?"
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^/?#@\[\]:]+)"
+_OPTION = r"(?:db=[0-9]+|client_name=[^&#@]+)"
 _URL = re.compile(
     rf"(?:unix://{_USER}/[^?#@]+|[a-z]+://{_USER}{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?:/[0-9]*)?)"
-    r"(?:\?(?P<query>[^#@]*))?"
+    rf"(?:\?{_OPTION}(?:&{_OPTION})*)?"
 )
 
 _CLUSTER = "it is part of a Cluster, which the relay does not support"
@@ -58,14 +59,15 @@ def check_url(url: str) -> None:
             f"the relay needs one server, redis://, rediss:// or unix://, not {scheme}://: "
             "Cluster and Sentinel are not supported"
         )
+    if "ssl_" in url.partition("?")[2]:
+        raise ValueError("give TLS options as ssl_context, not in the URL")
     found = _URL.fullmatch(url)
     if not found or not 0 < int(found["port"] or 1) <= MAX_PORT:
         raise ValueError(
             "the relay cannot use its URL: it needs a host, a port from 1 to 65535 if any, and as database a "
-            "number; in a user or a password /, ?, #, [, ] and @ are written as %2F, %3F, %23, %5B, %5D and %40"
+            "number; behind a ? it may have db and client_name only; "
+            "in a user or a password /, ?, #, [, ] and @ are written as %2F, %3F, %23, %5B, %5D and %40"
         )
-    if "ssl_" in (found["query"] or ""):
-        raise ValueError("give TLS options as ssl_context, not in the URL")
 
 
 @contextmanager
@@ -127,6 +129,13 @@ class Link:
             raise RuntimeError(f"the server's {key} is {found!r:.99}")
         return found
 
+    async def begin_anew(self, message: Mapping[str, bytes]) -> None:
+        """Have the stream begin anew, with a message and nothing before it."""
+        with _until(ANSWER_SECONDS):
+            async with self._writer.pipeline(transaction=True) as pipeline:
+                pipeline.set(f"{self._key}:epoch", token_hex(4))
+                pipeline.xadd(self._key, message, trim_strategy=PureToken.MAXLEN, threshold=1)
+
     async def latest(self, count: int) -> Sequence[Message]:
         """Return the last messages, oldest first."""
         with _until(ANSWER_SECONDS):
@@ -149,6 +158,11 @@ class Link:
             )
         return _messages(entry for entries in (found or {}).values() for entry in entries)
 
+    async def keep(self) -> None:
+        """Use the connection to write over, and so see that it is still there."""
+        with _until(ANSWER_SECONDS):
+            await self._writer.get(f"{self._key}:epoch")
+
     async def append(self, message: Mapping[str, bytes]) -> Spot:
         """Append a message, and return its spot.
 
@@ -161,9 +175,14 @@ class Link:
     async def append_all(self, messages: Iterable[Mapping[str, bytes]]) -> None:
         """Append messages, all or none; raises as `append` does."""
         with _until(ANSWER_SECONDS):
-            async with self._writer.pipeline(transaction=True) as pipeline:
-                for fields in messages:
-                    self._add(pipeline, fields)
+            try:
+                async with self._writer.pipeline(transaction=True) as pipeline:
+                    for fields in messages:
+                        self._add(pipeline, fields)
+            except RedisError as error:
+                # coredis puts the whole message before what the server said: that is not for the log.
+                error.args = (str(error).rpartition("of pipeline caused error: ")[2],)
+                raise
 
     def _add(self, client: Any, fields: Mapping[str, bytes]) -> Awaitable[bytes]:
         added: Awaitable[bytes] = client.xadd(
@@ -213,16 +232,18 @@ async def open_link(
     ssl_context: ssl.SSLContext | None,
 ) -> AsyncGenerator[Link]:
     """Open a link; what is given beside the URL goes before what is in it."""
-    url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
-    options: dict[str, Any] = {}
+    scheme, _, rest = url.partition("://")
+    user, _, place = rest.rpartition("@")
+    name, _, secret = map(unquote, user.partition(":"))
+    # Not left in the URL: there coredis has it go before what is given beside it.
+    url = f"{scheme.replace('valkey', 'redis')}://{place}"
+    options: dict[str, Any] = {
+        "username": (name or None) if username is None else username,
+        "password": (secret or None) if password is None else password,
+    }
+    if ssl_context is not None:
+        options["ssl_context"] = ssl_context
     parts = urlsplit(url)
-    if parts.scheme == "rediss":
-        # coredis' own would not look at the server's name.
-        options["ssl_context"] = ssl_context or ssl.create_default_context()
-    if username is not None:
-        options["username"] = username
-    if password is not None:
-        options["password"] = password
     if parts.scheme != "unix":
         # Else coredis would write a traceback into the log with each try in vain.
         with _until(ANSWER_SECONDS):

@@ -211,6 +211,16 @@ class Log:
             lost = Missed("history", None if has_gaps else oldest - seen)
         return lost, self._place_at(begin)
 
+    def replay(self, last_event_id: str) -> tuple[Missed | None, list[Stretch]]:
+        """Return what a client that comes back has missed for good, and what is still held for it."""
+        lost, place = self.resume(last_event_id)
+        seen = self.seen_elsewhere(last_event_id)
+        stretches = self.since(place, seen, replay=True)
+        if seen:
+            # What another worker lost, or this one, need not be the same.
+            stretches = [Stretch(batch, gap.uncounted()) for batch, gap in stretches]
+        return lost, stretches
+
     def settle(self, place: Place) -> None:
         """Note that all clients were offered what comes before a place."""
         if place.events == self._offered:

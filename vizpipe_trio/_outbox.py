@@ -113,6 +113,12 @@ class Outbox:
         """Count as lost what the server was given and does not have."""
         self.lost += self._let_go(self.under_way)
 
+    def discard(self) -> int:
+        """Count as lost all that waits, and return how many."""
+        rest = self._let_go(self.offered)
+        self.lost += rest
+        return rest
+
     def _let_go(self, number: int) -> int:
         before = len(self._waiting)
         while self._waiting and self._waiting[0][0] <= number:

@@ -201,9 +201,11 @@ class Pipe:
             no longer held come first, as a ``missed`` event; its count is null where it
             cannot be known: with a filter, or an ID that is not one of this pipe's.
         """
-        lost, _ = self._log.resume(last_event_id)
-        self._totals.history += (lost and lost.count) or 0
-        return replay(self._log, last_event_id, filter, self._faults)
+        lost, stretches = self._log.replay(last_event_id)
+        if lost is not None:
+            self._totals.history += lost.count or 0
+            self._totals.unknown += lost.count is None
+        return replay(lost, stretches, filter, self._faults)
 
     def stop(self) -> None:
         """End the pipe, for good: from now on events are dropped. No checkpoint.
@@ -239,6 +241,7 @@ class Pipe:
             missed_overload=self._totals.overload,
             missed_history=self._totals.history,
             missed_relay=self._totals.unrelayed,
+            missed_unknown=self._totals.unknown,
             written_bytes=self._totals.writes.total,
             write_sizes=tuple(self._totals.writes.counts),
             latency_seconds=self._totals.latencies.total,

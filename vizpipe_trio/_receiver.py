@@ -42,6 +42,7 @@ class Receiver:
         has_read: Set when the link was read from.
         is_level: Set when all was read that the stream held when this worker said hello.
         is_whole: Whether the stream can have lost nothing, read or unread, since this was last set.
+        read_to: Where in the stream the message is that was read last.
     """
 
     def __init__(self, junction: Junction, run: bytes, pause: float, asked: Callable[[], object]) -> None:
@@ -49,12 +50,11 @@ class Receiver:
         self.malformed = self.other_version = 0
         self.has_read, self.is_level = trio.Event(), trio.Event()
         self.is_whole = True
+        self.read_to = START
         self._junction = junction
         self._run = run
         self._pause = pause
         self._asked = asked
-        # Where the stream is read from, and in which epoch.
-        self._read_to = START
         self._epoch = NO_EPOCH
         self._server = ""  # the run of it that was read from last
         self._is_cut = False  # what comes next was told as lost
@@ -70,13 +70,11 @@ class Receiver:
         """
         self.has_read, self.is_level = trio.Event(), trio.Event()
         server, epoch = await link.check_server(), await link.epoch()
-        is_other = server != self._server
+        is_same = server == self._server != ""
         self._server = server
-        if not server:
-            self.is_whole = False
         if epoch != self._epoch:
             await self._begin(link, epoch, no_room)
-        elif is_other:
+        elif not is_same:
             self.miss()  # its data may be that of a snapshot
         else:
             await self._check_whole(link)
@@ -103,11 +101,11 @@ class Receiver:
         self.expect(hello)
         check_at = trio.current_time() + CHECK_SECONDS
         while True:
-            messages = await link.read(self._read_to)
+            messages = await link.read(self.read_to)
             self.has_read.set()
             is_full = len(messages) == MESSAGES_A_READ
             # The stream keeps as many messages, so if there are fewer it has lost none of them.
-            if is_full and self._read_to != START:
+            if is_full and self.read_to != START:
                 await self._check_whole(link)
             for message in messages:
                 await self._junction.until_room()
@@ -125,7 +123,7 @@ class Receiver:
 
     async def _check_whole(self, link: Link) -> None:
         """See that what was read last is still there: then so is all that comes behind it."""
-        if not await link.has(self._read_to):
+        if not await link.has(self.read_to):
             self.miss()
 
     def expect(self, hello: Spot) -> None:
@@ -137,7 +135,7 @@ class Receiver:
         """Note that the stream is read for the first time, from a floor on, or has begun anew."""
         is_anew = self._epoch != NO_EPOCH
         self._epoch = epoch
-        self._read_to = floor
+        self.read_to = floor
         self._junction.push(Epoch(epoch, floor))
         if is_anew:
             self.miss()
@@ -147,7 +145,7 @@ class Receiver:
         self.is_whole = False
         if not self._is_cut:
             self._is_cut = True
-            self._junction.push(Arrival(self._read_to, self._read_to, lost=None))
+            self._junction.push(Arrival(self.read_to, self.read_to, lost=None))
 
     def hear(self, message: Message, *, past: bool = False) -> None:
         """Hand a message to the pipe; no checkpoint between what is noted and what is done.
@@ -156,9 +154,9 @@ class Receiver:
             message: The message.
             past: Whether it is older than this worker.
         """
-        self._read_to = message[0]
+        self.read_to = message[0]
         self._is_cut = False
-        if not past and self._read_to >= self._hello:
+        if not past and self.read_to >= self._hello:
             self.is_level.set()
         self._junction.push(self._arrival(message, past=past))
 

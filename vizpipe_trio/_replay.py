@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from ._batch import Batch, EventFilter, Missed
 from ._client import missed_in
-from ._log import Log, Stretch
+from ._log import Stretch
 from ._report import FaultReport
 from ._sse import MAX_WRITE
 
@@ -12,21 +12,22 @@ EVENTS_A_STEP = 256
 """Events that are put through the filter in one go: some hundred microseconds."""
 
 
-def replay(log: Log, last_event_id: str, wanted: EventFilter | None, faults: FaultReport) -> Iterator[bytes]:
+def replay(
+    lost: Missed | None, stretches: list[Stretch], wanted: EventFilter | None, faults: FaultReport
+) -> Iterator[bytes]:
     """Return frames of an event stream, one write at a time; some may be empty.
 
-    What they are is settled now, but each is put together when it is asked for, so that a long
-    history does not hold the thread.
+    Each is put together when it is asked for, so that a long history does not hold the thread.
+
+    Args:
+        lost: What is no longer held.
+        stretches: What is.
+        wanted: The client's filter.
+        faults: Told when it raises.
     """
-    lost, place = log.resume(last_event_id)
     first: list[Missed] = []
     if lost is not None:
         first.append(lost if wanted is None else Missed("history", None))
-    seen = log.seen_elsewhere(last_event_id)
-    stretches = log.since(place, seen, replay=True)
-    if seen:
-        # What another worker lost, or this one, need not be the same.
-        stretches = [Stretch(batch, gap.uncounted()) for batch, gap in stretches]
     if lost is None and stretches and not stretches[0].batch:
         # Lost right behind the last event that it saw: it may have been told or not.
         first += missed_in(stretches.pop(0).gap, exact=False)

@@ -13,6 +13,9 @@ MESSAGES_A_WRITE = 4
 """Messages that are sent before the server has confirmed the first of them, at most: half a MB. On a
 busy machine an answer can take a message's worth of time and more."""
 
+KEEP_SECONDS = 15.0
+"""How long the connection is idle at most. Servers and networks close, or forget, one that is idle for minutes."""
+
 
 class Sender:
     """What a worker has told others, over one link after the other.
@@ -35,11 +38,21 @@ class Sender:
         self._is_asked = True
         self._junction.nudge()
 
-    async def say_hello(self, link: Link) -> Spot:
-        """Say that this worker is there, and return where in the stream it was said."""
+    async def say_hello(self, link: Link, after: Spot) -> Spot:
+        """Say that this worker is there, and return where in the stream it was said.
+
+        Raises:
+            RuntimeError: Not after what was read last: the server has lost something, and its clock is
+                behind. What it is given now nobody would read, so the stream has begun anew.
+        """
         self._is_asked = False
         self._told = stand = self._junction.outbox.stand
-        return await link.append(self._written(stand, hello=True))
+        message = self._written(stand, hello=True)
+        spot = await link.append(message)
+        if spot <= after:
+            await link.begin_anew(message)
+            raise RuntimeError("the server has lost a part of the stream, and its clock is behind")
+        return spot
 
     async def run(self, link: Link) -> None:
         """Send what the pipe broadcasts until it has ended, and all is sent."""
@@ -51,7 +64,10 @@ class Sender:
             elif self._junction.ended.is_set():
                 return
             else:
-                await bell.wait()
+                with trio.move_on_after(KEEP_SECONDS) as waiting:
+                    await bell.wait()
+                if waiting.cancelled_caught:
+                    await link.keep()
                 continue
             if outbox.queued <= MAX_EVENTS:
                 with trio.move_on_after(self._flush_interval):

@@ -27,6 +27,7 @@ class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
         failed: Those that a fault in the pipe lost. It is logged, and told as a gap.
         queued_in: Those that wait for the pipe.
         lost_in: Events of other workers that did not come, as far as it is known how many.
+        unknown_in: Times that events of other workers may not have come, and it is not known how many.
         malformed: Messages that were none of ours, and ignored.
         other_version: Messages of another version, and ignored.
         workers: Other workers that were heard of.
@@ -46,6 +47,7 @@ class RelayStatistics(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     queued_in: int
     lost_in: int
+    unknown_in: int
     malformed: int
     other_version: int
     workers: int
@@ -74,6 +76,8 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
             a run which was cancelled, or a fault, kept from clients; summed over all, as far as it is known.
         missed_relay: Events of other workers that were lost on the way to here while a client was there,
             summed over all clients, as far as it is known.
+        missed_unknown: Times that a client had lost nobody knows how many: what a relay could not count,
+            or the history for an ID from before a restart or of another worker; summed over all.
         written_bytes: The bytes that clients took as writes of an event stream, comments and what was
             replayed left out.
         write_sizes: How many such writes there were, by size: of at most 256 bytes, 512, and so on
@@ -102,6 +106,7 @@ class PipeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     missed_overload: int
     missed_history: int
     missed_relay: int
+    missed_unknown: int
     written_bytes: float
     write_sizes: tuple[int, ...]
     latency_seconds: float

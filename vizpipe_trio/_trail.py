@@ -17,6 +17,9 @@ MAX_WORKERS = 4096
 FORGET_MS = 600_000
 """After so much of the server's time, what a worker has not sent is taken for lost with it."""
 
+ALL = 1_000_000_000
+"""More events than a message has."""
+
 PAST_EPOCHS = 16
 """Epochs that are remembered: of an older one nothing more can come."""
 
@@ -162,13 +165,10 @@ class Trail:
             stop = end if segment is None else min(max(segment.position, position), end)
             if stop > position:
                 own = position - self._foreign_before(index)
-                wanted += [self._own_unseen(own + i + 1, seen, replay) for i in range(stop - position)]
+                wanted += self._own_unseen(own, own + stop - position, seen, replay)
             if segment is not None and stop < end:
                 last = min(segment.position + segment.size, end)
-                wanted += [
-                    self._foreign_unseen(segment, number - segment.position, seen)
-                    for number in range(stop, last)
-                ]
+                wanted += _beyond(_seen_of(segment, seen), stop - segment.position, last - segment.position)
                 stop = last
                 index += 1
             position = stop
@@ -184,39 +184,42 @@ class Trail:
             return segment.position + segment.size - segment.own_before
         return self._foreign_let_go
 
-    def _own_unseen(self, number: int, seen: Seen, replay: bool) -> bool:
-        echo = self._echo_at_or_after(number)
+    def _own_unseen(self, begin: int, end: int, seen: Seen, replay: bool) -> list[bool]:
+        wanted: list[bool] = []
+        index = self._echo_index(begin + 1)
+        while begin < end:
+            echo = self._echoes[index] if index < len(self._echoes) else None
+            stop = end if echo is None else min(echo.last, end)
+            wanted += _beyond(self._seen_of_own(echo, stop, seen, replay), begin, stop)
+            begin, index = stop, index + 1
+        return wanted
+
+    def _seen_of_own(self, echo: Echo | None, end: int, seen: Seen, replay: bool) -> int:
+        """Return the last own event up to ``end``, none of which is behind an echo, that is not to be given."""
+        most = 0
         for sight in seen:
             if sight.run == self.run:
-                unseen = number > sight.own
-            elif echo is not None and _has_seen(sight, echo, number):
-                unseen = False
-            else:
-                came_back = echo is not None and echo.first <= number
-                is_sure = number > self._doubted and self._is_sure(sight)
-                unseen = came_back or not replay or is_sure
-            if not unseen:
-                return False
-        return True
-
-    def _foreign_unseen(self, segment: Segment, offset: int, seen: Seen) -> bool:
-        spot = segment.spot._replace(offset=segment.spot.offset + offset + 1)
-        for sight in seen:
-            if segment.run == sight.run:
-                unseen = segment.first + offset > sight.own
-            else:
-                unseen = segment.epoch != sight.epoch or spot > sight.spot
-            if not unseen:
-                return False
-        return True
+                most = max(most, sight.own)
+                continue
+            if echo is not None and echo.epoch == sight.epoch and (passed := _passed(echo.spot, sight.spot)):
+                # Those too that are before it and never came back: the client was told there that it missed
+                # them, and here they would come out of order.
+                most = max(most, echo.first - 1 + passed)
+            if replay:
+                not_back = end if echo is None else min(end, echo.first - 1)
+                most = max(most, min(not_back, self._doubted) if self._is_sure(sight) else not_back)
+        return most
 
     def _echo_of(self, number: int) -> Echo | None:
         found = self._echo_at_or_after(number)
         return found if found is not None and found.first <= number else None
 
     def _echo_at_or_after(self, number: int) -> Echo | None:
-        index = bisect_left(self._echoes, number, key=lambda echo: echo.last)
+        index = self._echo_index(number)
         return self._echoes[index] if index < len(self._echoes) else None
+
+    def _echo_index(self, number: int) -> int:
+        return bisect_left(self._echoes, number, key=lambda echo: echo.last)
 
     def _is_sure(self, sight: Sight) -> bool:
         """Whether own events that did not come back cannot have been seen elsewhere."""
@@ -286,11 +289,32 @@ class Trail:
             del self._echoes[0]
 
 
-def _has_seen(sight: Sight, echo: Echo, number: int) -> bool:
-    """Whether a client saw this own event elsewhere, or one behind it if it never came back.
+def _seen_of(segment: Segment, seen: Seen) -> int:
+    """Return how many of a segment's events, the first ones, a client saw."""
+    most = 0
+    for sight in seen:
+        if segment.run == sight.run:
+            most = max(most, sight.own - segment.first + 1)
+        elif segment.epoch == sight.epoch:
+            most = max(most, _passed(segment.spot, sight.spot))
+    return most
 
-    Then it was told there that it missed it, and here it would come out of order.
-    """
+
+def _passed(spot: Spot, until: Spot) -> int:
+    """Return how many events of the message at a spot are behind that and not behind another spot."""
+    if spot[:2] == until[:2]:
+        return max(until.offset - spot.offset, 0)
+    return ALL if spot < until else 0
+
+
+def _beyond(number: int, begin: int, end: int) -> list[bool]:
+    """Return for the events from ``begin`` to ``end`` whether they are behind so many."""
+    count = min(max(number - begin, 0), end - begin)
+    return [False] * count + [True] * (end - begin - count)
+
+
+def _has_seen(sight: Sight, echo: Echo, number: int) -> bool:
+    """Whether a client saw this own event elsewhere, or one behind it if it never came back."""
     return echo.epoch == sight.epoch and _spot_in(echo, max(number, echo.first)) <= sight.spot
 
 

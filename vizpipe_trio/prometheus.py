@@ -36,24 +36,25 @@ __all__ = ["PipeCollector"]
 class PipeCollector(Collector):
     """Gives a pipe's account to the registry that it is registered with.
 
-    ======================================  =========  ================================================
-    ``vizpipe_events_emitted_total``        counter    calls of ``emit``
-    ``vizpipe_events_dropped_total``        counter    by ``reason``: ``overload`` (the entrance was
-                                                       full), ``ended`` (the pipe had ended)
-    ``vizpipe_events_invalid_total``        counter    could not be encoded
-    ``vizpipe_events_broadcast_total``      counter    own ones, offered to all clients of their time
-    ``vizpipe_events_queued``               gauge      wait at the entrance
-    ``vizpipe_events_capacity``             gauge      may wait there
-    ``vizpipe_clients``                     gauge      connected now
-    ``vizpipe_client_delivered_total``      counter    taken by clients, summed over all
-    ``vizpipe_client_missed_total``         counter    lost by clients, summed over all, by ``reason``:
-                                                       ``slow``, ``overload``, ``history``, ``relay``
-    ``vizpipe_client_filtered_total``       counter    not asked for by clients, summed over all
-    ``vizpipe_write_size_bytes``            histogram  writes of events to clients
-    ``vizpipe_delivery_latency_seconds``    histogram  of each write: from when its oldest event was emitted
-                                                       until the client's task took it
-    ``vizpipe_running``                     gauge      1 while the dispatcher runs
-    ======================================  =========  ================================================
+    ========================================  =========  ================================================
+    ``vizpipe_events_emitted_total``          counter    calls of ``emit``
+    ``vizpipe_events_dropped_total``          counter    by ``reason``: ``overload`` (the entrance was
+                                                         full), ``ended`` (the pipe had ended)
+    ``vizpipe_events_invalid_total``          counter    could not be encoded
+    ``vizpipe_events_broadcast_total``        counter    own ones, offered to all clients of their time
+    ``vizpipe_events_queued``                 gauge      wait at the entrance
+    ``vizpipe_events_capacity``               gauge      may wait there
+    ``vizpipe_clients``                       gauge      connected now
+    ``vizpipe_client_delivered_total``        counter    taken by clients, summed over all
+    ``vizpipe_client_missed_total``           counter    lost by clients, summed over all, by ``reason``:
+                                                         ``slow``, ``overload``, ``history``, ``relay``
+    ``vizpipe_client_missed_unknown_total``   counter    times that one had lost nobody knows how many
+    ``vizpipe_client_filtered_total``         counter    not asked for by clients, summed over all
+    ``vizpipe_write_size_bytes``              histogram  writes of events to clients
+    ``vizpipe_delivery_latency_seconds``      histogram  of each write: from when its oldest event was emitted
+                                                         until the client's task took it
+    ``vizpipe_running``                       gauge      1 while the dispatcher runs
+    ========================================  =========  ================================================
 
     A latency is at most what is said, and may be a little less: while the pipe is busy no ``emit`` looks at
     the clock, so an event is taken to have come right behind the pipe's last look at its entrance.
@@ -71,6 +72,8 @@ class PipeCollector(Collector):
     ``vizpipe_relay_duplicates_total``      counter    those that had come before
     ``vizpipe_relay_lost_total``            counter    by ``direction``: ``out`` (own events that others
                                                        do not get), ``in`` (others' that did not come)
+    ``vizpipe_relay_lost_unknown_total``    counter    times that others' may not have come, and it is
+                                                       not known how many
     ``vizpipe_relay_failed_total``          counter    came, and a fault in the pipe lost them
     ``vizpipe_relay_queued``                gauge      wait, by ``direction``
     ``vizpipe_relay_capacity``              gauge      may wait on the way out
@@ -127,6 +130,9 @@ def _families(account: PipeStatistics) -> Iterator[Metric]:
             "relay": account.missed_relay,
         },
     )
+    yield _counter(
+        "client_missed_unknown", "Times that a client had lost nobody knows how many.", account.missed_unknown
+    )
     yield _counter("client_filtered", "Events that clients had not asked for.", account.filtered)
     yield _histogram(
         "write_size_bytes",
@@ -160,6 +166,11 @@ def _relay_families(account: RelayStatistics) -> Iterator[Metric]:
         "Events lost between workers.",
         {"out": account.lost_out, "in": account.lost_in},
         label="direction",
+    )
+    yield _counter(
+        "relay_lost_unknown",
+        "Times that events of other workers may not have come, nobody knows how many.",
+        account.unknown_in,
     )
     yield _counter("relay_failed", "Events of other workers lost by a fault here.", account.failed)
     yield _gauge(
