@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import wraps
+from itertools import count
 from typing import Any
 
 import pytest
@@ -343,6 +344,24 @@ def test_threads_that_share_a_stage_lose_none_of_its_time(
         for thread in threads:
             thread.join()
     assert rounded(pipe.events[0]) == [(1, "shared", 8_000_000.0, False)]
+
+
+def test_a_finalizer_that_enters_a_stage_at_the_end_of_its_request_replaces_no_exception(pipe: Ledge) -> None:
+    numbers = count()
+
+    def enter_another(*_: object) -> None:
+        request.stage(f"late {next(numbers)}").__enter__()
+
+    threshold = gc.get_threshold()
+    try:
+        with pipe.record(stages=STAGES) as request:
+            gc.collect()
+            gc.callbacks.append(enter_another)
+            gc.set_threshold(1)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(enter_another)
+    assert [stage.name for stage in stages_of(pipe.events[0])][:3] == STAGES
 
 
 def test_a_stage_that_outlives_its_request_is_shown_without_its_time(pipe: Ledge, clock: Tick) -> None:

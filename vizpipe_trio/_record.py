@@ -222,7 +222,9 @@ class Recording:
             # Less than nothing, if its parts ran at the same time.
             return [
                 StageInfo(place, name, seconds * 1000 if seconds > 0 else 0.0, name in hits)
-                for place, (name, seconds) in enumerate(list(times.items()), 1)  # threads may add to them
+                # A copy is made in one step. A list is not on Python 3.11: the garbage collector may run
+                # between its items, and with it a finalizer or another thread that enters a stage.
+                for place, (name, seconds) in enumerate(times.copy().items(), 1)
             ]
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
