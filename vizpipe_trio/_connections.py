@@ -55,8 +55,14 @@ class EventStreamError(Exception):
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an error says; time-outs say nothing but their name."""
-    return str(error) or type(error).__name__
+    """Return what an error says, or what it came from; time-outs say nothing but their name."""
+    origin: BaseException | None = error
+    # What is wrong with a certificate is said by the last of four errors. A cancellation's words are Trio's own.
+    while isinstance(origin, Exception):
+        if text := str(origin):
+            return text
+        origin = origin.__cause__ or origin.__context__
+    return type(error).__name__
 
 
 class Connections:

@@ -8,7 +8,7 @@ Needs the extra ``client``: ``pip install 'vizpipe-trio[client]'``.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
 import trio
@@ -115,13 +115,11 @@ class EventReader:
         return self
 
     async def __anext__(self) -> Event | Missed:
-        try:
+        with suppress(trio.EndOfChannel):
             given, self.last_event_id = await self._receive.receive()
-        except trio.EndOfChannel:
-            if self._error is not None:
-                raise self._error from None
-            raise StopAsyncIteration from None
-        return given
+            return given
+        # Out here it keeps its own cause, which says what was wrong with a certificate.
+        raise self._error or StopAsyncIteration
 
 
 async def _read(
