@@ -102,7 +102,8 @@ class Connections:
                 await trio.sleep(wait)
             try:
                 await self._request(last_event_id)
-            except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol) as error:
+            except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, UnicodeError) as error:
+                # The last is the resolver's, for a host with an empty or a too long label.
                 raise EventStreamError(f"no event stream: 302 {error}", HTTPStatus.FOUND) from error
             except httpx2.RequestError as error:
                 if not self._reconnect or isinstance(error, httpx2.LocalProtocolError):

@@ -152,6 +152,7 @@ def stream_url(url: str, filters: Mapping[str, str | Iterable[str]]) -> httpx2.U
     stream = httpx2.URL(url)
     if stream.scheme not in {"http", "https"} or not stream.host:
         raise ValueError("url must begin with http:// or https:// and a host")
+    stream.raw_host.decode("ascii").encode("idna")  # as the resolver will, whose error would end the block
     path = stream.path.rstrip("/")
     if not path or path.endswith("/viz"):
         stream = stream.copy_with(path=path.removesuffix("/viz") + STREAM_PATH)
