@@ -358,6 +358,15 @@ def test_no_part_of_an_event_reaches_the_terminal_as_a_command() -> None:
     assert not set(shown) & set("\x1b\x07\r\x9b\u202e")
 
 
+@pytest.mark.parametrize("name", ["[red]loud", "[/b]", "[link=http://a]here[/link]", ":smile:"])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(name: str) -> None:
+    event = make_event(source=name, subject=name, labels=[name], stages=[StageInfo(1, name, 1.0, hit=True)])
+    board = Board()
+    board.add(event, 0)
+    assert drawn(event_line(event)).count(name) == 3
+    assert drawn(board.render(1, name)).count(name) == 3
+
+
 @pytest.mark.parametrize(("terminal", "length"), [(True, 60), (False, 283)])
 def test_an_event_is_one_line_cut_to_the_width_of_a_terminal_only(terminal: bool, length: int) -> None:
     console = Console(force_terminal=terminal, width=60, color_system=None)
