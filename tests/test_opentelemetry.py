@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import trio
@@ -232,8 +234,13 @@ def test_times_that_do_not_exist_are_no_exception_for_who_traces() -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     processor = PipeSpanProcessor(pipe)
     provider.add_span_processor(processor)
-    provider.get_tracer("tests").start_span("request", start_time=10**30).end()
-    assert (processor.forgotten, pipe.statistics().emitted) == (1, 0)
+    tracer = provider.get_tracer("tests")
+    tracer.start_span("request", start_time=10**30).end()
+    with tracer.start_as_current_span("request"):
+        moment: Any = datetime.now(UTC)  # and not nanoseconds
+        tracer.start_span("stage", start_time=moment).end()
+        tracer.start_span("stage").end()
+    assert (processor.forgotten, pipe.statistics().emitted) == (2, 0)
 
 
 async def test_an_attribute_of_the_wrong_type_is_an_invalid_event_and_no_exception() -> None:
