@@ -5,28 +5,22 @@ deque, which is safe from any thread without a lock; nothing here is a generator
 nothing raises what the host has not raised itself.
 """
 
-import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import wraps
 from threading import RLock
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
+from typing import Literal, ParamSpec, Self, TypeVar, cast
 
 import trio
 
+from ._decorate import in_each_call
 from ._event import Event, StageInfo
 
 MOST_LAPS = 256
 """Ends of stages that are kept before they are summed up: a request may be one long loop."""
-
-_PLAIN_WRAPPER = (
-    "{!r} returns a coroutine, which only begins when it is awaited: "
-    "decorate the async function itself, below its wrapper, or have the wrapper be async"
-)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -238,34 +232,7 @@ class Recording:
             TypeError: It is a generator function, or makes a context manager from one; or it is a
                 plain wrapper of an async function.
         """
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def recorded_task(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with self._again():
-                    return await function(*args, **kwargs)
-
-            return cast("Callable[P, R]", recorded_task)
-
-        innermost = inspect.unwrap(function)
-        if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
-            raise TypeError(
-                f"{function!r} only begins when its result is used: "
-                "have `with pipe.record(...)` round the loop or block that uses it"
-            )
-        if inspect.iscoroutinefunction(innermost):
-            raise TypeError(_PLAIN_WRAPPER.format(function))
-
-        @wraps(function)
-        def recorded(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self._again():
-                result = function(*args, **kwargs)
-                if isinstance(result, Coroutine):
-                    result.close()
-                    raise TypeError(_PLAIN_WRAPPER.format(function))
-                return result
-
-        return recorded
+        return in_each_call(function, self._again)
 
     def _again(self) -> "Recording":
         return Recording(
