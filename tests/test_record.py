@@ -422,6 +422,19 @@ def test_calls_of_a_recorded_function_do_not_share_their_labels(pipe: Ledge) -> 
     assert [event.labels for event in pipe.events] == [["eu", "0"], ["eu", "1"], ["eu", "2"]]
 
 
+def test_requests_that_begin_with_the_same_labels_do_not_share_them(pipe: Ledge) -> None:
+    beginnings = ["eu"]
+    for label in ("a", "b"):
+        with pipe.record(labels=beginnings) as request:
+            assert isinstance(request.labels, list)
+            request.labels.append(label)
+    with pipe.record() as request:
+        assert isinstance(request.labels, list)
+        request.labels.append("c")
+    assert [event.labels for event in pipe.events] == [["eu", "a"], ["eu", "b"], ["c"]]
+    assert beginnings == ["eu"]
+
+
 async def rows() -> AsyncGenerator[int]:
     await trio.lowlevel.checkpoint()
     yield 1

@@ -138,7 +138,7 @@ class Recording:
         self.subject: str = subject
         self.actor_type: Literal["user", "agent", "system"] = actor_type
         self.status: Literal["ALLOWED", "FILTERED", "DENIED"] = "ALLOWED"
-        self.labels: Sequence[str] = labels
+        self.labels: Sequence[str] = with_labels(labels)  # its own: the host may put more into it
         self.result_count: int = 0
         self._emit = emit
         self._names = stages
@@ -242,7 +242,7 @@ class Recording:
             self.source,
             self.subject,
             self.actor_type,
-            with_labels(self.labels),  # each call's own
+            self.labels,
             self._names,
         )
 
