@@ -377,6 +377,11 @@ async def test_a_host_that_no_name_can_be_is_refused_and_so_is_a_redirect_to_it(
         ("http://a/ops/viz", "http://a/ops/api/viz/events"),
         ("http://a/o%20p/s/viz/?token=x", "http://a/o%20p/s/api/viz/events?token=x"),
         ("http://a/aviz/", "http://a/aviz/"),
+        (
+            "http://a/viz/?op=QUERY&text=a+b&label=c%26d&window=120",
+            "http://a/api/viz/events?op=QUERY&label=c%26d",
+        ),
+        ("http://a/api/viz/events?text=a", "http://a/api/viz/events?text=a"),
     ],
 )
 async def test_the_address_may_be_the_servers_the_pages_or_the_streams(url: str, requested: str) -> None:

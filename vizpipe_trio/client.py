@@ -30,6 +30,9 @@ READ_AHEAD = 64
 
 STREAM_PATH = "/api/viz/events"
 
+PAGE_PARAMETERS = ("text", "window")
+"""What the dashboard keeps in its address beside filters. They are nothing to the stream, which would refuse them."""
+
 
 @asynccontextmanager
 async def open_events(
@@ -156,6 +159,8 @@ def stream_url(url: str, filters: Mapping[str, str | Iterable[str]]) -> httpx2.U
     path = stream.path.rstrip("/")
     if not path or path.endswith("/viz"):
         stream = stream.copy_with(path=path.removesuffix("/viz") + STREAM_PATH)
+        for name in PAGE_PARAMETERS:
+            stream = stream.copy_remove_param(name)
     for name, values in filters.items():
         for value in [values] if isinstance(values, str) else values:
             stream = stream.copy_add_param(name, value)
