@@ -117,6 +117,20 @@ async def test_only_direct_children_are_stages_in_order_and_those_of_one_name_ar
     assert event.stages == [StageInfo(1, "early", 2.0), StageInfo(2, "late", 3.0)]
 
 
+async def test_of_spans_of_one_name_the_first_to_begin_has_their_place_and_any_may_have_answered(
+    tracer: Tracer, viz_events: Subscription
+) -> None:
+    with tracer.start_as_current_span("request", start_time=START):
+        first = tracer.start_span("shard", start_time=START + 1 * MS)
+        tracer.start_span("merge", start_time=START + 2 * MS).end(START + 3 * MS)
+        second = tracer.start_span("shard", start_time=START + 4 * MS)
+        second.set_attribute("vizpipe.hit", True)
+        second.end(START + 5 * MS)
+        first.end(START + 7 * MS)
+    [event] = await wait_for_events(viz_events)
+    assert event.stages == [StageInfo(1, "shard", 7.0, hit=True), StageInfo(2, "merge", 1.0)]
+
+
 async def test_a_request_from_another_process_is_a_root_and_traces_do_not_mix(
     tracer: Tracer, viz_events: Subscription
 ) -> None:

@@ -3,7 +3,7 @@
 import gc
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import wraps
 from itertools import count
@@ -157,6 +157,36 @@ def test_a_stage_is_charged_for_what_ran_within_it_and_not_beside_it(pipe: Ledge
     assert [(name, ms) for _, name, ms, _ in rounded(pipe.events[0])] == [
         ("retrieve/before", 4.0), ("retrieve", 2.0), ("retrieve/within", 1.0), ("retrieve/after", 8.0),
     ]  # fmt: skip
+
+
+def test_a_stage_whose_parts_ran_at_the_same_time_has_no_time_below_zero(pipe: Ledge, clock: Tick) -> None:
+    with (
+        pipe.record() as request,
+        request.stage("retrieve") as outer,
+        outer.stage("text"),
+        outer.stage("dense"),
+    ):
+        clock(2)
+    assert rounded(pipe.events[0]) == [
+        (1, "retrieve", 0.0, False), (2, "retrieve/text", 2.0, False), (3, "retrieve/dense", 2.0, False),
+    ]  # fmt: skip
+
+
+def test_a_stage_that_is_renamed_while_it_runs_has_its_time_under_the_new_name(
+    pipe: Ledge, clock: Tick
+) -> None:
+    with pipe.record() as request, request.stage("cache") as stage:
+        clock(2)
+        stage.name = "memory"
+    assert rounded(pipe.events[0]) == [(1, "cache", 0.0, False), (2, "memory", 2.0, False)]
+
+
+def test_a_request_that_ends_before_one_within_it_leaves_that_the_current_one(pipe: Ledge) -> None:
+    outer, inner = pipe.record(), pipe.record()
+    with ExitStack() as stack:
+        with outer:
+            stack.enter_context(inner)
+        assert current_recording() is inner
 
 
 def test_a_request_within_a_request_is_an_event_of_its_own(pipe: Ledge) -> None:
