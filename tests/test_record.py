@@ -277,6 +277,27 @@ def test_an_exception_passes_through_and_its_event_says_so_with_the_status_that_
     assert event.total_ms == pytest.approx(3)
 
 
+async def test_an_exception_out_of_nurseries_is_told_by_its_own_type_and_several_by_their_groups(
+    pipe: Ledge,
+) -> None:
+    async def fail(error: Exception) -> None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        raise error
+
+    async def answer(*errors: Exception) -> None:
+        with pipe.record():
+            async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+                for error in errors:
+                    inner.start_soon(fail, error)
+                outer.start_soon(trio.sleep_forever)
+
+    with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
+        await answer(KeyError())
+    with pytest.RaisesGroup(KeyError, ValueError, flatten_subgroups=True):
+        await answer(KeyError(), ValueError())
+    assert [event.labels for event in pipe.events] == [["error", "KeyError"], ["error", "ExceptionGroup"]]
+
+
 async def test_a_cancelled_request_is_no_error(pipe: Ledge, autojump_clock: MockClock) -> None:
     with trio.move_on_after(1), pipe.record():
         async with trio.open_nursery() as nursery:

@@ -94,8 +94,9 @@ class Recording:
     and across tasks; a stage that is still under way at the end is shown without its time.
 
     An exception leaves ``status`` as it is: that is policy's word, and an error is none of its
-    decisions. It adds two labels instead, ``"error"`` and the exception's type. A cancelled request
-    gets the label ``"cancelled"``. GeneratorExit is no error.
+    decisions. It adds two labels instead, ``"error"`` and the exception's type, also where a nursery
+    has put that one into a group. A cancelled request gets the label ``"cancelled"``. GeneratorExit is
+    no error.
 
     Have no ``yield`` in the block: between two steps of a generator it would be the current recording
     of whoever iterates. Record there, round the loop.
@@ -288,7 +289,14 @@ def _outcome(error: BaseException | None) -> list[str]:
     # Somebody who has had enough of a generator makes no error.
     if error is None or isinstance(error, GeneratorExit):
         return []
-    return ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
+    return ["cancelled"] if _is_cancelled(error) else ["error", type(_alone(error)).__name__]
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Return what is in a group alone: a nursery makes a group of a single exception, too."""
+    is_group = isinstance(error, BaseExceptionGroup)
+    parts = cast("BaseExceptionGroup[BaseException]", error).exceptions if is_group else ()
+    return _alone(parts[0]) if len(parts) == 1 else error
 
 
 def _is_cancelled(error: BaseException) -> bool:
