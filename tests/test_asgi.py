@@ -262,3 +262,11 @@ async def test_a_stream_is_refused_over_http_2_unless_somebody_wants_the_risk() 
     risked = await ask_raw(EventStreamResponse(EventStream(pipe), http2=True), http_version="2")
     assert risked[0]["status"] == 200
     assert risked[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_a_stream_ends_with_its_pipe_also_where_the_server_never_says_that_the_client_left() -> None:
+    pipe = Pipe()
+    pipe.stop()
+    with trio.fail_after(5):
+        sent = await ask_raw(EventStreamResponse(EventStream(pipe)), http_version="1.1")
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}

@@ -6,18 +6,21 @@ import json
 import os
 import pty
 import re
+import ssl
 import struct
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from signal import SIGINT
 
 import pytest
 import trio
+import trustme
 from rich.console import Console, RenderableType
 from support import VIZPIPE, WITH_CTRL_C, Program, make_app, run_program, serve, until
 
@@ -139,6 +142,24 @@ async def test_tail_says_why_there_is_no_connection() -> None:
         assert re.fullmatch(
             r"vizpipe: not connected, the next attempt is at [\d:]{8}: all attempts .* failed\n", complaint
         )
+
+
+async def test_tail_says_what_is_wrong_with_a_certificate() -> None:
+    async def handle(client: trio.SSLStream[trio.SocketStream]) -> None:
+        with suppress(trio.BrokenResourceError):
+            await client.do_handshake()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - it also takes pyOpenSSL's
+    async with trio.open_nursery() as nursery:
+        start = partial(trio.serve_ssl_over_tcp, handle, 0, context, host="127.0.0.1")
+        [listener] = await nursery.start(start)
+        port = listener.transport_listener.socket.getsockname()[1]
+        async with vizpipe("tail", "--no-reconnect", f"https://127.0.0.1:{port}") as run:
+            code, printed, complaint = await run.end()
+        nursery.cancel_scope.cancel()
+    assert (code, printed) == (1, "")
+    assert re.fullmatch(r"vizpipe: .*certificate verify failed.*\n", complaint)
 
 
 async def test_tail_writes_what_the_terminals_encoding_has_and_json_in_utf_8() -> None:
@@ -335,6 +356,15 @@ def test_no_part_of_an_event_reaches_the_terminal_as_a_command() -> None:
     board.add(make_event(source=evil, stages=[StageInfo(1, evil, 1.0)]), 0)
     shown = event_line(event).plain + drawn(board.render(1, evil))
     assert not set(shown) & set("\x1b\x07\r\x9b\u202e")
+
+
+@pytest.mark.parametrize("name", ["[red]loud", "[/b]", "[link=http://a]here[/link]", ":smile:"])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(name: str) -> None:
+    event = make_event(source=name, subject=name, labels=[name], stages=[StageInfo(1, name, 1.0, hit=True)])
+    board = Board()
+    board.add(event, 0)
+    assert drawn(event_line(event)).count(name) == 3
+    assert drawn(board.render(1, name)).count(name) == 3
 
 
 @pytest.mark.parametrize(("terminal", "length"), [(True, 60), (False, 283)])

@@ -10,6 +10,9 @@ from itertools import pairwise
 import httpx2
 import pytest
 import trio
+from quart import redirect
+from quart.typing import ResponseReturnValue
+from quart_trio import QuartTrio
 from support import make_app, serve, until
 from trio.testing import MockClock, assert_checkpoints
 
@@ -349,6 +352,22 @@ async def test_an_address_that_is_not_one_of_the_web_is_refused(url: str) -> Non
             pass
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+async def test_a_host_that_no_name_can_be_is_refused_and_so_is_a_redirect_to_it(host: str) -> None:
+    with pytest.raises(ValueError, match="label"):
+        async with open_events(f"http://{host}"):
+            pass
+    app = QuartTrio("elsewhere")
+
+    @app.get("/api/viz/events")
+    def elsewhere() -> ResponseReturnValue:
+        return redirect(f"http://{host}/")
+
+    async with serve(app) as url, open_events(url) as events:
+        with pytest.raises(EventStreamError, match=r"^no event stream: 302 .*label"):
+            await anext(events)
+
+
 @pytest.mark.parametrize(
     ("url", "requested"),
     [
@@ -358,6 +377,11 @@ async def test_an_address_that_is_not_one_of_the_web_is_refused(url: str) -> Non
         ("http://a/ops/viz", "http://a/ops/api/viz/events"),
         ("http://a/o%20p/s/viz/?token=x", "http://a/o%20p/s/api/viz/events?token=x"),
         ("http://a/aviz/", "http://a/aviz/"),
+        (
+            "http://a/viz/?op=QUERY&text=a+b&label=c%26d&window=120",
+            "http://a/api/viz/events?op=QUERY&label=c%26d",
+        ),
+        ("http://a/api/viz/events?text=a", "http://a/api/viz/events?text=a"),
     ],
 )
 async def test_the_address_may_be_the_servers_the_pages_or_the_streams(url: str, requested: str) -> None:

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import trio
@@ -113,6 +115,20 @@ async def test_only_direct_children_are_stages_in_order_and_those_of_one_name_ar
         tracer.start_span("late", start_time=START + 7 * MS).end(START + 9 * MS)
     [event] = await wait_for_events(viz_events)
     assert event.stages == [StageInfo(1, "early", 2.0), StageInfo(2, "late", 3.0)]
+
+
+async def test_of_spans_of_one_name_the_first_to_begin_has_their_place_and_any_may_have_answered(
+    tracer: Tracer, viz_events: Subscription
+) -> None:
+    with tracer.start_as_current_span("request", start_time=START):
+        first = tracer.start_span("shard", start_time=START + 1 * MS)
+        tracer.start_span("merge", start_time=START + 2 * MS).end(START + 3 * MS)
+        second = tracer.start_span("shard", start_time=START + 4 * MS)
+        second.set_attribute("vizpipe.hit", True)
+        second.end(START + 5 * MS)
+        first.end(START + 7 * MS)
+    [event] = await wait_for_events(viz_events)
+    assert event.stages == [StageInfo(1, "shard", 7.0, hit=True), StageInfo(2, "merge", 1.0)]
 
 
 async def test_a_request_from_another_process_is_a_root_and_traces_do_not_mix(
@@ -232,8 +248,13 @@ def test_times_that_do_not_exist_are_no_exception_for_who_traces() -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     processor = PipeSpanProcessor(pipe)
     provider.add_span_processor(processor)
-    provider.get_tracer("tests").start_span("request", start_time=10**30).end()
-    assert (processor.forgotten, pipe.statistics().emitted) == (1, 0)
+    tracer = provider.get_tracer("tests")
+    tracer.start_span("request", start_time=10**30).end()
+    with tracer.start_as_current_span("request"):
+        moment: Any = datetime.now(UTC)  # and not nanoseconds
+        tracer.start_span("stage", start_time=moment).end()
+        tracer.start_span("stage").end()
+    assert (processor.forgotten, pipe.statistics().emitted) == (2, 0)
 
 
 async def test_an_attribute_of_the_wrong_type_is_an_invalid_event_and_no_exception() -> None:

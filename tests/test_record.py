@@ -3,9 +3,10 @@
 import gc
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import wraps
+from itertools import count
 from typing import Any
 
 import pytest
@@ -158,6 +159,36 @@ def test_a_stage_is_charged_for_what_ran_within_it_and_not_beside_it(pipe: Ledge
     ]  # fmt: skip
 
 
+def test_a_stage_whose_parts_ran_at_the_same_time_has_no_time_below_zero(pipe: Ledge, clock: Tick) -> None:
+    with (
+        pipe.record() as request,
+        request.stage("retrieve") as outer,
+        outer.stage("text"),
+        outer.stage("dense"),
+    ):
+        clock(2)
+    assert rounded(pipe.events[0]) == [
+        (1, "retrieve", 0.0, False), (2, "retrieve/text", 2.0, False), (3, "retrieve/dense", 2.0, False),
+    ]  # fmt: skip
+
+
+def test_a_stage_that_is_renamed_while_it_runs_has_its_time_under_the_new_name(
+    pipe: Ledge, clock: Tick
+) -> None:
+    with pipe.record() as request, request.stage("cache") as stage:
+        clock(2)
+        stage.name = "memory"
+    assert rounded(pipe.events[0]) == [(1, "cache", 0.0, False), (2, "memory", 2.0, False)]
+
+
+def test_a_request_that_ends_before_one_within_it_leaves_that_the_current_one(pipe: Ledge) -> None:
+    outer, inner = pipe.record(), pipe.record()
+    with ExitStack() as stack:
+        with outer:
+            stack.enter_context(inner)
+        assert current_recording() is inner
+
+
 def test_a_request_within_a_request_is_an_event_of_its_own(pipe: Ledge) -> None:
     with pipe.record(request_id="outer") as outer:
         with pipe.record(request_id="inner") as inner:
@@ -244,6 +275,27 @@ def test_an_exception_passes_through_and_its_event_says_so_with_the_status_that_
     assert (event.status, event.labels) == ("FILTERED", ["eu", "error", "KeyError"])
     assert rounded(event) == [(1, "cache", 3.0, False)]
     assert event.total_ms == pytest.approx(3)
+
+
+async def test_an_exception_out_of_nurseries_is_told_by_its_own_type_and_several_by_their_groups(
+    pipe: Ledge,
+) -> None:
+    async def fail(error: Exception) -> None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        raise error
+
+    async def answer(*errors: Exception) -> None:
+        with pipe.record():
+            async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+                for error in errors:
+                    inner.start_soon(fail, error)
+                outer.start_soon(trio.sleep_forever)
+
+    with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
+        await answer(KeyError())
+    with pytest.RaisesGroup(KeyError, ValueError, flatten_subgroups=True):
+        await answer(KeyError(), ValueError())
+    assert [event.labels for event in pipe.events] == [["error", "KeyError"], ["error", "ExceptionGroup"]]
 
 
 async def test_a_cancelled_request_is_no_error(pipe: Ledge, autojump_clock: MockClock) -> None:
@@ -345,6 +397,24 @@ def test_threads_that_share_a_stage_lose_none_of_its_time(
     assert rounded(pipe.events[0]) == [(1, "shared", 8_000_000.0, False)]
 
 
+def test_a_finalizer_that_enters_a_stage_at_the_end_of_its_request_replaces_no_exception(pipe: Ledge) -> None:
+    numbers = count()
+
+    def enter_another(*_: object) -> None:
+        request.stage(f"late {next(numbers)}").__enter__()
+
+    threshold = gc.get_threshold()
+    try:
+        with pipe.record(stages=STAGES) as request:
+            gc.collect()
+            gc.callbacks.append(enter_another)
+            gc.set_threshold(1)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(enter_another)
+    assert [stage.name for stage in stages_of(pipe.events[0])][:3] == STAGES
+
+
 def test_a_stage_that_outlives_its_request_is_shown_without_its_time(pipe: Ledge, clock: Tick) -> None:
     with pipe.record() as request:
         stage = request.stage("late")
@@ -401,6 +471,19 @@ def test_calls_of_a_recorded_function_do_not_share_their_labels(pipe: Ledge) -> 
     for number in range(3):
         count(number)
     assert [event.labels for event in pipe.events] == [["eu", "0"], ["eu", "1"], ["eu", "2"]]
+
+
+def test_requests_that_begin_with_the_same_labels_do_not_share_them(pipe: Ledge) -> None:
+    beginnings = ["eu"]
+    for label in ("a", "b"):
+        with pipe.record(labels=beginnings) as request:
+            assert isinstance(request.labels, list)
+            request.labels.append(label)
+    with pipe.record() as request:
+        assert isinstance(request.labels, list)
+        request.labels.append("c")
+    assert [event.labels for event in pipe.events] == [["eu", "a"], ["eu", "b"], ["c"]]
+    assert beginnings == ["eu"]
 
 
 async def rows() -> AsyncGenerator[int]:

@@ -99,6 +99,19 @@ async def test_good(number, viz_pipe, viz_events):
     assert printed.count(f"\n{told}\n") == int(outcome.split()[-2])
 
 
+def test_the_fixtures_work_where_pytest_looks_for_no_plugins_by_itself(tmp_path: Path) -> None:
+    tmp_path.joinpath("test_it.py").write_text("""
+import pytest
+
+@pytest.mark.trio
+async def test_it(viz_pipe, viz_events):
+    pass
+""")
+    plugins = ["-p", "pytest_trio.plugin", "-p", "vizpipe_trio.pytest_plugin"]
+    printed = run_pytest(tmp_path, "--disable-plugin-autoload", *plugins)
+    assert "1 passed" in printed, printed
+
+
 def test_events_that_are_made_are_whole_valid_and_the_same_each_time() -> None:
     assert make_event(7) == make_event(7)
     assert make_event(7).request_id == "req-7"

@@ -55,8 +55,14 @@ class EventStreamError(Exception):
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an error says; time-outs say nothing but their name."""
-    return str(error) or type(error).__name__
+    """Return what an error says, or what it came from; time-outs say nothing but their name."""
+    origin: BaseException | None = error
+    # What is wrong with a certificate is said by the last of four errors. A cancellation's words are Trio's own.
+    while isinstance(origin, Exception):
+        if text := str(origin):
+            return text
+        origin = origin.__cause__ or origin.__context__
+    return type(error).__name__
 
 
 class Connections:
@@ -96,7 +102,8 @@ class Connections:
                 await trio.sleep(wait)
             try:
                 await self._request(last_event_id)
-            except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol) as error:
+            except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, UnicodeError) as error:
+                # The last is the resolver's, for a host with an empty or a too long label.
                 raise EventStreamError(f"no event stream: 302 {error}", HTTPStatus.FOUND) from error
             except httpx2.RequestError as error:
                 if not self._reconnect or isinstance(error, httpx2.LocalProtocolError):

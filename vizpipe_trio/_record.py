@@ -5,28 +5,22 @@ deque, which is safe from any thread without a lock; nothing here is a generator
 nothing raises what the host has not raised itself.
 """
 
-import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import wraps
 from threading import RLock
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
+from typing import Literal, ParamSpec, Self, TypeVar, cast
 
 import trio
 
+from ._decorate import in_each_call
 from ._event import Event, StageInfo
 
 MOST_LAPS = 256
 """Ends of stages that are kept before they are summed up: a request may be one long loop."""
-
-_PLAIN_WRAPPER = (
-    "{!r} returns a coroutine, which only begins when it is awaited: "
-    "decorate the async function itself, below its wrapper, or have the wrapper be async"
-)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,8 +94,9 @@ class Recording:
     and across tasks; a stage that is still under way at the end is shown without its time.
 
     An exception leaves ``status`` as it is: that is policy's word, and an error is none of its
-    decisions. It adds two labels instead, ``"error"`` and the exception's type. A cancelled request
-    gets the label ``"cancelled"``. GeneratorExit is no error.
+    decisions. It adds two labels instead, ``"error"`` and the exception's type, also where a nursery
+    has put that one into a group. A cancelled request gets the label ``"cancelled"``. GeneratorExit is
+    no error.
 
     Have no ``yield`` in the block: between two steps of a generator it would be the current recording
     of whoever iterates. Record there, round the loop.
@@ -144,7 +139,7 @@ class Recording:
         self.subject: str = subject
         self.actor_type: Literal["user", "agent", "system"] = actor_type
         self.status: Literal["ALLOWED", "FILTERED", "DENIED"] = "ALLOWED"
-        self.labels: Sequence[str] = labels
+        self.labels: Sequence[str] = with_labels(labels)  # its own: the host may put more into it
         self.result_count: int = 0
         self._emit = emit
         self._names = stages
@@ -222,7 +217,9 @@ class Recording:
             # Less than nothing, if its parts ran at the same time.
             return [
                 StageInfo(place, name, seconds * 1000 if seconds > 0 else 0.0, name in hits)
-                for place, (name, seconds) in enumerate(list(times.items()), 1)  # threads may add to them
+                # A copy is made in one step. A list is not on Python 3.11: the garbage collector may run
+                # between its items, and with it a finalizer or another thread that enters a stage.
+                for place, (name, seconds) in enumerate(times.copy().items(), 1)
             ]
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -236,34 +233,7 @@ class Recording:
             TypeError: It is a generator function, or makes a context manager from one; or it is a
                 plain wrapper of an async function.
         """
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def recorded_task(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with self._again():
-                    return await function(*args, **kwargs)
-
-            return cast("Callable[P, R]", recorded_task)
-
-        innermost = inspect.unwrap(function)
-        if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
-            raise TypeError(
-                f"{function!r} only begins when its result is used: "
-                "have `with pipe.record(...)` round the loop or block that uses it"
-            )
-        if inspect.iscoroutinefunction(innermost):
-            raise TypeError(_PLAIN_WRAPPER.format(function))
-
-        @wraps(function)
-        def recorded(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self._again():
-                result = function(*args, **kwargs)
-                if isinstance(result, Coroutine):
-                    result.close()
-                    raise TypeError(_PLAIN_WRAPPER.format(function))
-                return result
-
-        return recorded
+        return in_each_call(function, self._again)
 
     def _again(self) -> "Recording":
         return Recording(
@@ -273,7 +243,7 @@ class Recording:
             self.source,
             self.subject,
             self.actor_type,
-            with_labels(self.labels),  # each call's own
+            self.labels,
             self._names,
         )
 
@@ -319,7 +289,14 @@ def _outcome(error: BaseException | None) -> list[str]:
     # Somebody who has had enough of a generator makes no error.
     if error is None or isinstance(error, GeneratorExit):
         return []
-    return ["cancelled"] if _is_cancelled(error) else ["error", type(error).__name__]
+    return ["cancelled"] if _is_cancelled(error) else ["error", type(_alone(error)).__name__]
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Return what is in a group alone: a nursery makes a group of a single exception, too."""
+    is_group = isinstance(error, BaseExceptionGroup)
+    parts = cast("BaseExceptionGroup[BaseException]", error).exceptions if is_group else ()
+    return _alone(parts[0]) if len(parts) == 1 else error
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -134,7 +134,7 @@ def _totals(events: Sequence[Event]) -> Table:
     for event in events:
         times.setdefault(f"{event.op} {event.source}".strip(), []).append(event.total_ms)
     for name in sorted(times):
-        table.add_row(plain(name), f"{len(times[name]):,}", *_quantiles(times[name]))
+        table.add_row(Text(plain(name)), f"{len(times[name]):,}", *_quantiles(times[name]))
     return table
 
 
@@ -156,7 +156,7 @@ def _stages(events: Iterable[Event]) -> Table:
     spent = sum(map(sum, times.values())) or 1.0
     for name, entered in times.items():
         table.add_row(
-            plain(name),
+            Text(plain(name)),
             f"{len(entered) / requests:.0%}",
             f"{hits[name] / requests:.0%}",
             *_quantiles(entered),

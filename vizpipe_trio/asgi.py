@@ -46,10 +46,11 @@ class RecordRequests:
 
     In a Quart-Trio app, one line: ``app.asgi_app = RecordRequests(app.asgi_app, pipe)``.
 
-    The subject is the path, without the query; a method that changes something is a WRITE; 401 and
-    403 are DENIED. The method and the status are labels; so is ``error`` for a status of 500 and more,
-    and ``cancelled`` if the response was not sent to its end. The time is that until it was. The
-    app's own code adds what it knows, and its stages, by way of `current_recording`.
+    The subject is the path, without the query; the ID is the request's ``X-Request-ID``, if it has one;
+    a method that changes something is a WRITE; 401 and 403 are DENIED. The method and the status are
+    labels; so is ``error`` for a status of 500 and more, and ``cancelled`` if the response was not sent to
+    its end. The time is that until it was. The app's own code adds what it knows, and its stages, by way
+    of `current_recording`.
 
     WebSockets are not recorded: each is many requests, or none. In their handlers, record what is one
     by `Pipe.record`; the `current_recording` that they find goes nowhere. Nor are requests for the

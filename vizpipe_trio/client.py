@@ -8,7 +8,7 @@ Needs the extra ``client``: ``pip install 'vizpipe-trio[client]'``.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
 import trio
@@ -29,6 +29,9 @@ READ_AHEAD = 64
 """Events that are read before they are asked for: a task switch for each would cost more than it."""
 
 STREAM_PATH = "/api/viz/events"
+
+PAGE_PARAMETERS = ("text", "window")
+"""What the dashboard keeps in its address beside filters. They are nothing to the stream, which would refuse them."""
 
 
 @asynccontextmanager
@@ -115,13 +118,11 @@ class EventReader:
         return self
 
     async def __anext__(self) -> Event | Missed:
-        try:
+        with suppress(trio.EndOfChannel):
             given, self.last_event_id = await self._receive.receive()
-        except trio.EndOfChannel:
-            if self._error is not None:
-                raise self._error from None
-            raise StopAsyncIteration from None
-        return given
+            return given
+        # Out here it keeps its own cause, which says what was wrong with a certificate.
+        raise self._error or StopAsyncIteration
 
 
 async def _read(
@@ -154,9 +155,12 @@ def stream_url(url: str, filters: Mapping[str, str | Iterable[str]]) -> httpx2.U
     stream = httpx2.URL(url)
     if stream.scheme not in {"http", "https"} or not stream.host:
         raise ValueError("url must begin with http:// or https:// and a host")
+    stream.raw_host.decode("ascii").encode("idna")  # as the resolver will, whose error would end the block
     path = stream.path.rstrip("/")
     if not path or path.endswith("/viz"):
         stream = stream.copy_with(path=path.removesuffix("/viz") + STREAM_PATH)
+        for name in PAGE_PARAMETERS:
+            stream = stream.copy_remove_param(name)
     for name, values in filters.items():
         for value in [values] if isinstance(values, str) else values:
             stream = stream.copy_add_param(name, value)

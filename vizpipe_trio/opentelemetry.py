@@ -55,8 +55,8 @@ class PipeSpanProcessor(SpanProcessor):
     ``vizpipe.hit``           of a child: whether this stage answered
     ========================  ===================================================================
 
-    It sees the spans that are sampled, and no others. Nothing blocks, and nothing is raised: an
-    event with an attribute of the wrong type is counted as invalid by the pipe.
+    It sees the spans that are recorded, as all are that are sampled. Nothing blocks, and nothing is
+    raised: an event with an attribute of the wrong type is counted as invalid by the pipe.
 
     Args:
         pipe: Where the events go.
@@ -65,7 +65,7 @@ class PipeSpanProcessor(SpanProcessor):
     Attributes:
         forgotten: Root spans that became no event, because 10,000 younger ones were under way, or they
             had more stages than an event can have; and, as the pipe's log says, because ``select``
-            raised, or they have times that do not exist.
+            raised, or a time of theirs or of a stage does not exist.
     """
 
     def __init__(self, pipe: Pipe, select: Callable[[ReadableSpan], bool] | None = None) -> None:
@@ -85,37 +85,38 @@ class PipeSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Emit a request, if it is a root; or add a stage to one, if it is a child."""
-        if _is_root(span):
-            with self._lock:
-                stages = self._open.pop(_key(span.context), None)
-            if stages is not None:
-                self._emit(span, stages)
-        elif span.parent is not None:
-            root = _key(span.parent)
-            with self._lock:
-                stages = self._open.get(root)
-                if stages is not None:
-                    began, ms, hit = stages.get(span.name, (span.start_time or 0, 0.0, False))
-                    hit = hit or bool((span.attributes or {}).get("vizpipe.hit"))
-                    stages[span.name] = (min(began, span.start_time or 0), ms + _milliseconds(span), hit)
-                    if len(stages) > MAX_STAGES:
-                        self._forget(root)
-
-    def _forget(self, root: "_Key") -> None:
-        del self._open[root]
-        self.forgotten += 1
-
-    def _emit(self, span: ReadableSpan, stages: "_Stages") -> None:
+        is_root = _is_root(span)
+        request = _key(span.context if is_root else span.parent)
         try:
-            event = _event(span, stages) if self._select is None or self._select(span) else None
+            if is_root:
+                self._emit(span, request)
+            else:
+                self._add_stage(span, request)
         except Exception as error:  # this is in the middle of the host's own code
             with self._lock:
-                self.forgotten += 1
+                self._forget(request)
             self._pipe._faults.note("a root span became no event", error)
             self._pipe._entrance.rouse()  # to say so: there may never be an event
-        else:
-            if event is not None:
-                self._pipe.emit(event)
+
+    def _emit(self, span: ReadableSpan, request: "_Key") -> None:
+        with self._lock:
+            stages = self._open.pop(request, None)
+        if stages is not None and (self._select is None or self._select(span)):
+            self._pipe.emit(_event(span, stages))
+
+    def _add_stage(self, span: ReadableSpan, request: "_Key") -> None:
+        with self._lock:
+            stages = self._open.get(request)
+            if stages is not None:
+                began, ms, hit = stages.get(span.name, (span.start_time or 0, 0.0, False))
+                hit = hit or bool((span.attributes or {}).get("vizpipe.hit"))
+                stages[span.name] = (min(began, span.start_time or 0), ms + _milliseconds(span), hit)
+                if len(stages) > MAX_STAGES:
+                    self._forget(request)
+
+    def _forget(self, request: "_Key") -> None:
+        self._open.pop(request, None)
+        self.forgotten += 1
 
 
 _Key = tuple[int, int]

@@ -25,6 +25,9 @@ from .testing import RecordingMetric
 
 __all__ = ["viz_events", "viz_metric", "viz_pipe"]
 
+PYTEST_TRIO = ("trio", "pytest_trio.plugin")
+"""What pytest calls pytest-trio: if it found it by itself, and if it was named to it by ``-p``."""
+
 
 @pytest.fixture
 def viz_metric() -> RecordingMetric:
@@ -39,7 +42,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     And a Trio fixture in a test that is not Trio's has pytest 9 fail in itself in the tests behind.
     """
     if "viz_pipe" in getattr(item, "fixturenames", ()):
-        if not item.config.pluginmanager.hasplugin("trio"):
+        if not any(map(item.config.pluginmanager.hasplugin, PYTEST_TRIO)):
             pytest.fail("viz_pipe needs pytest-trio: pip install 'vizpipe-trio[testing]'", pytrace=False)
         if item.get_closest_marker("trio") is None:
             pytest.fail("viz_pipe is for async tests, with trio_mode = true or marked trio", pytrace=False)

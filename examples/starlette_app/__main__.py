@@ -65,7 +65,7 @@ def create_app(pipe: Pipe, token: str) -> RecordRequests:
         Route("/metrics", metrics),
     ]
     return RecordRequests(
-        Starlette(routes=routes, lifespan=lifespan), pipe, source="greeter", skip=["/api/viz/", "/metrics"]
+        Starlette(routes=routes, lifespan=lifespan), pipe, source="greeter", skip=["/metrics"]
     )
 
 
