@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypercorn.trio
@@ -25,9 +26,9 @@ from vizpipe_trio.testing import stalled_client
 GRACE = 0.3
 
 
-def quiet() -> Config:
+def quiet(bind: str = "127.0.0.1:0") -> Config:
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [bind]
     config.graceful_timeout = GRACE
     config.errorlog = logging.getLogger("hypercorn")
     return config
@@ -48,11 +49,13 @@ async def serving(
 
 
 @asynccontextmanager
-async def serving_alone(app: Any, end: trio.Event) -> AsyncGenerator[tuple[str, trio.Nursery]]:
+async def serving_alone(
+    app: Any, end: trio.Event, bind: str = "127.0.0.1:0"
+) -> AsyncGenerator[tuple[str, trio.Nursery]]:
     """Serve an app by Hypercorn alone."""
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            server = partial(hypercorn.trio.serve, app, quiet(), shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
+            server = partial(hypercorn.trio.serve, app, quiet(bind), shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
             [address] = await nursery.start(server)
             yield address, nursery
 
@@ -182,6 +185,29 @@ async def test_the_guard_stops_the_pipe_when_somebody_else_shuts_down_the_server
     pipe, end = Pipe(), trio.Event()
     guard = StreamGuard(make_app(pipe), pipe, graceful_timeout=GRACE)
     async with serving_alone(guard, end) as (address, _), viewers(address, 1) as [healthy]:
+        end.set()
+        assert await ended_properly(healthy)
+    assert pipe.statistics().stopped
+
+
+@asynccontextmanager
+async def watch_by_file(path: Path) -> AsyncGenerator[Connection]:
+    """Open an event stream over a Unix socket, as a proxy on this machine does."""
+    async with await trio.open_unix_socket(path) as stream:
+        viewer = Connection(stream)
+        await viewer.request(EVENTS, b"Authorization: Bearer secret")
+        assert (await viewer.head())[0] == 200
+        assert await viewer.frame() == PREAMBLE
+        yield viewer
+
+
+async def test_the_guard_ends_streams_over_a_unix_socket_too(tmp_path: Path) -> None:
+    pipe, end = Pipe(), trio.Event()
+    guard = StreamGuard(make_app(pipe, token="secret"), pipe, graceful_timeout=GRACE)
+    async with AsyncExitStack() as clients, serving_alone(guard, end, f"unix:{tmp_path}/socket"):
+        path = tmp_path / "socket"
+        [healthy, _stuck] = [await clients.enter_async_context(watch_by_file(path)) for _ in range(2)]
+        await fill(pipe)
         end.set()
         assert await ended_properly(healthy)
     assert pipe.statistics().stopped
