@@ -82,6 +82,22 @@ async def test_what_became_of_a_request_is_its_status_and_labels(
     assert (event.status, event.labels) == (status, labels)
 
 
+async def test_no_client_can_keep_its_request_out_of_the_picture(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    """By making the event too long, of which `Pipe` takes no more than 60 KiB."""
+    headers = [(b"x-request-id", b"\xff" * 33_000)]
+    scope = {"type": "http", "method": "G" * 64_000, "path": "/\0" * 32_000, "headers": headers}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    await RecordRequests(app, viz_pipe)(scope, trio.sleep_forever, trio.sleep)
+    [event] = await wait_for_events(viz_events)
+    assert event.subject == "/\0" * 1000
+    assert len(event.request_id) == len(event.labels[0]) == 2000
+
+
 @pytest.mark.parametrize("prefix", ["", "/ops/inner"])
 async def test_who_looks_at_the_picture_is_not_in_it(
     viz_pipe: Pipe, viz_events: Subscription, prefix: str

@@ -29,6 +29,10 @@ Send = Callable[[Any], Awaitable[None]]
 READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 """HTTP's methods that change nothing."""
 
+MAX_TEXT = 2000
+"""Characters that are kept of what a client says. An event that is too long is invalid: anybody could keep
+a request of his out of the picture."""
+
 REFUSALS = frozenset({401, 403})
 FIRST_ERROR = 500
 
@@ -48,8 +52,9 @@ class RecordRequests:
 
     The subject is the path, without the query; a method that changes something is a WRITE; 401 and
     403 are DENIED. The method and the status are labels; so is ``error`` for a status of 500 and more,
-    and ``cancelled`` if the response was not sent to its end. The time is that until it was. The
-    app's own code adds what it knows, and its stages, by way of `current_recording`.
+    and ``cancelled`` if the response was not sent to its end. Of what the client says, 2,000 characters
+    each are kept. The time is that until the end was sent. The app's own code adds what it knows, and its
+    stages, by way of `current_recording`.
 
     WebSockets are not recorded: each is many requests, or none. In their handlers, record what is one
     by `Pipe.record`; the `current_recording` that they find goes nowhere. Nor are requests for the
@@ -86,10 +91,10 @@ class RecordRequests:
         op: Literal["QUERY", "WRITE"] = "QUERY" if scope["method"] in READS else "WRITE"
         recording = self._pipe.record(
             op,
-            request_id=_header(scope, b"x-request-id"),
+            request_id=_header(scope, b"x-request-id")[:MAX_TEXT],
             source=self._source,
-            subject=scope["path"],
-            labels=[scope["method"]],
+            subject=scope["path"][:MAX_TEXT],
+            labels=[scope["method"][:MAX_TEXT]],
         )
         with recording as request:
             response = _Response(request, send)
