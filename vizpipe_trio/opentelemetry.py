@@ -111,8 +111,7 @@ class PipeSpanProcessor(SpanProcessor):
         except Exception as error:  # this is in the middle of the host's own code
             with self._lock:
                 self.forgotten += 1
-            self._pipe._faults.note("a root span became no event", error)
-            self._pipe._entrance.rouse()  # to say so: there may never be an event
+            self._pipe._note("a root span became no event", error)
         else:
             if event is not None:
                 self._pipe.emit(event)
