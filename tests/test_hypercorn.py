@@ -1,10 +1,13 @@
 """Viewers that stop reading, on real sockets: what Hypercorn alone does, and what it does with our help."""
 
 import errno
+import fcntl
 import logging
+import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -397,8 +400,36 @@ def test_a_socket_that_does_not_say_where_it_is_is_passed_over(monkeypatch: pyte
         raise OSError(errno.EINVAL, "Invalid argument")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
         port = listener.getsockname()[1]
         found, _ = _sockets.limit(port, 30)
         assert [one.file for one in found] == [listener.fileno()]
         monkeypatch.setattr(socket.socket, "getsockname", refuse)
         assert _sockets.limit(port, 30) == ([], False)
+
+
+def test_the_hosts_own_sockets_are_left_as_they_are() -> None:
+    """Such as one of a database's C library, in a process that sets a time-out for all new sockets."""
+    here, there = socket.socketpair()
+    with here, there:
+        socket.setdefaulttimeout(30)
+        try:
+            _sockets.limit(1, 30)
+        finally:
+            socket.setdefaulttimeout(None)
+        assert os.get_blocking(here.fileno())
+
+
+@pytest.mark.parametrize("flags", [0, os.O_NONBLOCK])
+def test_the_hosts_own_files_stay_locked(flags: int, tmp_path: Path) -> None:
+    """Such as an SQLite database: closing any duplicate of a file lets go of all the process's locks on it."""
+    path = tmp_path / "database"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | flags)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        _sockets.limit(1, 30)
+        lock = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        other = subprocess.run([sys.executable, "-c", lock, path], check=False, capture_output=True)  # noqa: S603 - our own
+        assert b"BlockingIOError" in other.stderr
+    finally:
+        os.close(file)

@@ -7,6 +7,7 @@ app their paths. Without ``/dev/fd``, as on Windows, none are found.
 
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -103,14 +104,26 @@ def _open_files() -> list[int]:
 
 def _duplicate(file: int) -> socket.socket | None:
     try:
+        if not _may_be_a_server(file):
+            return None
         duplicate = os.dup(file)
     except OSError:
         return None  # it was closed since
     try:
         return socket.socket(fileno=duplicate)
     except OSError:
-        os.close(duplicate)  # no socket
+        os.close(duplicate)  # it is something else by now
         return None
+
+
+def _may_be_a_server(file: int) -> bool:
+    """Whether it may be a server's socket. All else must not be touched, since it is the host's.
+
+    To close a duplicate of a file lets go of all locks that the process has on it (fcntl(2)), and with
+    them of what keeps an SQLite database whole. And where the host has called ``socket.setdefaulttimeout``,
+    a socket object makes the file itself block no more; a server's on Trio never does.
+    """
+    return stat.S_ISSOCK(os.fstat(file).st_mode) and not os.get_blocking(file)
 
 
 def _is_at(found: socket.socket, port: int | None) -> bool:
