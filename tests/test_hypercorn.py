@@ -23,7 +23,8 @@ from support import EVENTS, PREAMBLE, Connection, connect, get, make_app, sequen
 
 from vizpipe_trio import Event, Pipe, _sockets
 from vizpipe_trio._life import POLL_SECONDS
-from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, StreamGuard, serve
+from vizpipe_trio._stream import LAST_WORDS_SECONDS
+from vizpipe_trio.hypercorn import StreamGuard, serve
 from vizpipe_trio.testing import stalled_client
 
 GRACE = 0.3

@@ -19,7 +19,7 @@ from ._page import DASHBOARD
 from ._pipe import Pipe
 from ._record import Recording, with_labels
 from ._request import RequestError, check_back_pressure
-from ._stream import JSON_HEADERS, STREAM_HEADERS, EventStream
+from ._stream import JSON_HEADERS, LAST_WORDS_SECONDS, STREAM_HEADERS, EventStream
 
 __all__ = ["EventStream", "EventStreamResponse", "RecordRequests"]
 
@@ -166,12 +166,22 @@ class EventStreamResponse:
             await send(start)
             await send(_body(b""))
             return
+        is_ending = False
+
+        async def until_it_leaves(scope: trio.CancelScope) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if is_ending:  # Hypercorn says so before it has ended the response
+                await trio.sleep(LAST_WORDS_SECONDS)
+            scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_it_leaves, receive, nursery.cancel_scope)
+            nursery.start_soon(until_it_leaves, nursery.cancel_scope)
             with self._stream as stream:
                 await send(start)
                 async for write in stream:
                     await send(_body(write, more=True))
+            is_ending = True
             await send(_body(b""))
             nursery.cancel_scope.cancel()
 
@@ -183,9 +193,3 @@ def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
 
 def _body(data: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-async def _until_it_leaves(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

@@ -42,6 +42,7 @@ except ImportError as _missing:
 
 from ._life import Life
 from ._pipe import Pipe
+from ._stream import LAST_WORDS_SECONDS
 
 __all__ = ["StreamGuard", "serve"]
 
@@ -54,9 +55,6 @@ LONGEST_CLIENT_TIMEOUT = 86_400
 
 GRACEFUL_TIMEOUT = 3.0
 """Seconds: Hypercorn's own default."""
-
-LAST_WORDS_SECONDS = 1.0
-"""How long the server may take to end a response, once it has told the app that it is over."""
 
 
 class StreamGuard:
