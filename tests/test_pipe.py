@@ -719,6 +719,27 @@ async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(
         assert statistics.dropped > 10_000
 
 
+async def test_no_more_is_taken_than_fits_the_next_write(
+    autojump_clock: MockClock, unhurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest waits at the entrance, which is bounded: the log is not, while a round takes long."""
+    pending: list[int] = []
+    serve = Dispatcher._serve
+
+    def look_and_serve(dispatcher: Dispatcher, now: float, woken: int) -> None:
+        pending.append(dispatcher._log.pending)
+        serve(dispatcher, now, woken)
+
+    monkeypatch.setattr(Dispatcher, "_serve", look_and_serve)
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            for _ in range(500):
+                pipe.emit(Event(subject="x" * 1000))
+            await trio.sleep(1)
+            assert subscription.offered == 500
+    assert 32_768 < max(pending) <= 65_536
+
+
 async def test_an_event_too_big_for_the_write_before_it_is_not_encoded_again_and_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
