@@ -20,6 +20,7 @@ import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
 from support import EVENTS, PREAMBLE, Connection, connect, get, make_app, sequence, until, watch
+from trio.testing import wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, _sockets
 from vizpipe_trio._life import POLL_SECONDS
@@ -331,19 +332,35 @@ async def test_a_connection_is_closed_when_its_response_asks_for_it(*, helped: b
     assert closed is helped
 
 
+def limits(address: str) -> list[int]:
+    """Return the limits of a server's sockets, in milliseconds."""
+    port = int(address.rpartition(":")[2])
+    return [
+        found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for _, found in _sockets._sockets(port)
+    ]
+
+
 async def test_the_limit_is_set_for_the_listener_and_connections_inherit_it() -> None:
     pipe, end = Pipe(), trio.Event()
     async with serving(make_app(pipe), pipe, end, client_timeout=7) as address, viewers(address, 1):
         async with connect(address):  # accepted after the first request
-            port = int(address.rpartition(":")[2])
-            limits: list[int] = []
-            limits += [
-                found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-                for _, found in _sockets._sockets(port)
-            ]
+            found = limits(address)
         end.set()
-    assert len(limits) >= 2
-    assert set(limits) == {7000}
+    assert len(found) >= 2
+    assert set(found) == {7000}
+
+
+async def test_the_limit_is_set_for_a_connection_that_was_on_its_way_at_the_first_request() -> None:
+    pipe, end = Pipe(), trio.Event()
+    guard = StreamGuard(make_app(pipe), pipe, client_timeout=7)
+    async with serving_alone(guard, end) as (address, _):
+        await wait_all_tasks_blocked()  # only then it listens
+        server = "127.0.0.1", int(address.rpartition(":")[2])
+        with socket.create_connection(server):
+            guard._life.note_server(server)  # before the connection can be accepted
+            assert limits(address) == [7000]
+            await until(lambda: limits(address) == [7000, 7000])
+        end.set()
 
 
 async def test_a_system_without_the_limit_is_told_of_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
