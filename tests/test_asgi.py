@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 from support import EVENTS, connect, sequence, serve, tasks_living, until, watch
+from trio.testing import MockClock
 
 from vizpipe_trio import Event, Pipe, Subscription, current_recording
 from vizpipe_trio.asgi import EventStream, EventStreamResponse, RecordRequests
@@ -80,6 +81,22 @@ async def test_what_became_of_a_request_is_its_status_and_labels(
     await app.test_client().get(path)
     [event] = await wait_for_events(viz_events)
     assert (event.status, event.labels) == (status, labels)
+
+
+async def test_no_client_can_keep_its_request_out_of_the_picture(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    """By making the event too long, of which `Pipe` takes no more than 60 KiB."""
+    headers = [(b"x-request-id", b"\xff" * 33_000)]
+    scope = {"type": "http", "method": "G" * 64_000, "path": "/\0" * 32_000, "headers": headers}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    await RecordRequests(app, viz_pipe)(scope, trio.sleep_forever, trio.sleep)
+    [event] = await wait_for_events(viz_events)
+    assert event.subject == "/\0" * 1000
+    assert len(event.request_id) == len(event.labels[0]) == 2000
 
 
 @pytest.mark.parametrize("prefix", ["", "/ops/inner"])
@@ -213,6 +230,38 @@ async def test_starlette_streams_to_the_proper_end_and_by_the_standard() -> None
         written = b"".join(await viewer.rest())
         assert b": keep-alive\n\n" not in written.partition(b"id: ")[2]
         assert [message.last_event_id[-2:] for message in check_stream(written)] == ["-1", "-2", "-3"]
+
+
+async def test_a_stream_of_starlette_that_ends_closes_its_connection_when_asked_to() -> None:
+    """Also without `StreamGuard`: nothing of ours cuts the response's end."""
+    pipe = Pipe()
+    async with serve(starlette_app(pipe)) as url, connect(url) as viewer:
+        await viewer.request(EVENTS, b"Connection: close")
+        await viewer.head()
+        pipe.stop()
+        await viewer.rest()
+        assert await viewer.stream.receive_some() == b""
+
+
+async def test_a_client_that_leaves_while_its_stream_is_ended_is_not_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    """As over HTTP/2, where a server may wait for ever to send the end."""
+    pipe, left = Pipe(), trio.Event()
+    pipe.stop()
+
+    async def receive() -> dict[str, str]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message.get("more_body") is False:
+            left.set()
+            await trio.sleep_forever()
+
+    scope = {"type": "http", "method": "GET", "http_version": "1.1"}
+    with trio.fail_after(5):
+        await EventStreamResponse(EventStream(pipe))(scope, receive, send)
 
 
 async def test_a_client_of_starlette_that_comes_back_gets_what_it_missed() -> None:

@@ -263,6 +263,30 @@ async def test_an_emit_in_the_middle_of_an_emit_does_not_hang() -> None:
     assert pipe.statistics().queued == 1
 
 
+def emit_one(pipe: Pipe) -> None:
+    pipe.emit(Event())
+
+
+@pytest.mark.parametrize("call", [emit_one, Pipe.stop])
+def test_who_wakes_trio_keeps_no_other_thread_waiting(call: Callable[[Pipe], object]) -> None:
+    """One may hold what Trio locks for it: a finalizer or a signal handler comes at the worst moment."""
+
+    class Token:
+        def run_sync_soon(self, *_: object, idempotent: bool) -> None:
+            other = threading.Thread(target=pipe.statistics, daemon=True)
+            other.start()
+            other.join(5)
+            waited.append(other.is_alive())
+
+    waited: list[bool] = []
+    pipe = Pipe()
+    entrance: Any = pipe._entrance
+    entrance.token = Token()
+    entrance._alarm = 0
+    call(pipe)
+    assert waited == [False]
+
+
 def jobs_for_trio() -> int:
     return trio.lowlevel.current_statistics().run_sync_soon_queue_size
 

@@ -1,13 +1,17 @@
 """Viewers that stop reading, on real sockets: what Hypercorn alone does, and what it does with our help."""
 
 import errno
+import fcntl
 import logging
+import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypercorn.trio
@@ -16,18 +20,20 @@ import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
 from support import EVENTS, PREAMBLE, Connection, connect, get, make_app, sequence, until, watch
+from trio.testing import wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, _sockets
 from vizpipe_trio._life import POLL_SECONDS
-from vizpipe_trio.hypercorn import LAST_WORDS_SECONDS, StreamGuard, serve
+from vizpipe_trio._stream import LAST_WORDS_SECONDS
+from vizpipe_trio.hypercorn import StreamGuard, serve
 from vizpipe_trio.testing import stalled_client
 
 GRACE = 0.3
 
 
-def quiet() -> Config:
+def quiet(bind: str = "127.0.0.1:0") -> Config:
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [bind]
     config.graceful_timeout = GRACE
     config.errorlog = logging.getLogger("hypercorn")
     return config
@@ -48,11 +54,13 @@ async def serving(
 
 
 @asynccontextmanager
-async def serving_alone(app: Any, end: trio.Event) -> AsyncGenerator[tuple[str, trio.Nursery]]:
+async def serving_alone(
+    app: Any, end: trio.Event, bind: str = "127.0.0.1:0"
+) -> AsyncGenerator[tuple[str, trio.Nursery]]:
     """Serve an app by Hypercorn alone."""
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            server = partial(hypercorn.trio.serve, app, quiet(), shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
+            server = partial(hypercorn.trio.serve, app, quiet(bind), shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
             [address] = await nursery.start(server)
             yield address, nursery
 
@@ -187,6 +195,29 @@ async def test_the_guard_stops_the_pipe_when_somebody_else_shuts_down_the_server
     assert pipe.statistics().stopped
 
 
+@asynccontextmanager
+async def watch_by_file(path: Path) -> AsyncGenerator[Connection]:
+    """Open an event stream over a Unix socket, as a proxy on this machine does."""
+    async with await trio.open_unix_socket(path) as stream:
+        viewer = Connection(stream)
+        await viewer.request(EVENTS, b"Authorization: Bearer secret")
+        assert (await viewer.head())[0] == 200
+        assert await viewer.frame() == PREAMBLE
+        yield viewer
+
+
+async def test_the_guard_ends_streams_over_a_unix_socket_too(tmp_path: Path) -> None:
+    pipe, end = Pipe(), trio.Event()
+    guard = StreamGuard(make_app(pipe, token="secret"), pipe, graceful_timeout=GRACE)
+    async with AsyncExitStack() as clients, serving_alone(guard, end, f"unix:{tmp_path}/socket"):
+        path = tmp_path / "socket"
+        [healthy, _stuck] = [await clients.enter_async_context(watch_by_file(path)) for _ in range(2)]
+        await fill(pipe)
+        end.set()
+        assert await ended_properly(healthy)
+    assert pipe.statistics().stopped
+
+
 @pytest.mark.parametrize("way", ["shut down", "cancelled"])
 async def test_an_app_that_was_served_before_is_served_as_if_it_were_new(way: str) -> None:
     pipe = Pipe()
@@ -301,19 +332,35 @@ async def test_a_connection_is_closed_when_its_response_asks_for_it(*, helped: b
     assert closed is helped
 
 
+def limits(address: str) -> list[int]:
+    """Return the limits of a server's sockets, in milliseconds."""
+    port = int(address.rpartition(":")[2])
+    return [
+        found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for _, found in _sockets._sockets(port)
+    ]
+
+
 async def test_the_limit_is_set_for_the_listener_and_connections_inherit_it() -> None:
     pipe, end = Pipe(), trio.Event()
     async with serving(make_app(pipe), pipe, end, client_timeout=7) as address, viewers(address, 1):
         async with connect(address):  # accepted after the first request
-            port = int(address.rpartition(":")[2])
-            limits: list[int] = []
-            limits += [
-                found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-                for _, found in _sockets._sockets(port)
-            ]
+            found = limits(address)
         end.set()
-    assert len(limits) >= 2
-    assert set(limits) == {7000}
+    assert len(found) >= 2
+    assert set(found) == {7000}
+
+
+async def test_the_limit_is_set_for_a_connection_that_was_on_its_way_at_the_first_request() -> None:
+    pipe, end = Pipe(), trio.Event()
+    guard = StreamGuard(make_app(pipe), pipe, client_timeout=7)
+    async with serving_alone(guard, end) as (address, _):
+        await wait_all_tasks_blocked()  # only then it listens
+        server = "127.0.0.1", int(address.rpartition(":")[2])
+        with socket.create_connection(server):
+            guard._life.note_server(server)  # before the connection can be accepted
+            assert limits(address) == [7000]
+            await until(lambda: limits(address) == [7000, 7000])
+        end.set()
 
 
 async def test_a_system_without_the_limit_is_told_of_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,8 +418,36 @@ def test_a_socket_that_does_not_say_where_it_is_is_passed_over(monkeypatch: pyte
         raise OSError(errno.EINVAL, "Invalid argument")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
         port = listener.getsockname()[1]
         found, _ = _sockets.limit(port, 30)
         assert [one.file for one in found] == [listener.fileno()]
         monkeypatch.setattr(socket.socket, "getsockname", refuse)
         assert _sockets.limit(port, 30) == ([], False)
+
+
+def test_the_hosts_own_sockets_are_left_as_they_are() -> None:
+    """Such as one of a database's C library, in a process that sets a time-out for all new sockets."""
+    here, there = socket.socketpair()
+    with here, there:
+        socket.setdefaulttimeout(30)
+        try:
+            _sockets.limit(1, 30)
+        finally:
+            socket.setdefaulttimeout(None)
+        assert os.get_blocking(here.fileno())
+
+
+@pytest.mark.parametrize("flags", [0, os.O_NONBLOCK])
+def test_the_hosts_own_files_stay_locked(flags: int, tmp_path: Path) -> None:
+    """Such as an SQLite database: closing any duplicate of a file lets go of all the process's locks on it."""
+    path = tmp_path / "database"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | flags)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        _sockets.limit(1, 30)
+        lock = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        other = subprocess.run([sys.executable, "-c", lock, path], check=False, capture_output=True)  # noqa: S603 - our own
+        assert b"BlockingIOError" in other.stderr
+    finally:
+        os.close(file)

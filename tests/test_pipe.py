@@ -1,8 +1,10 @@
 """The dispatcher: order, pace, fairness, and how everything ends."""
 
+import gc
 import logging
 import math
 import threading
+from collections.abc import Generator
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -15,6 +17,7 @@ from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from vizpipe_trio import Event, Pipe, Subscription, open_pipe
 from vizpipe_trio._dispatcher import Dispatcher
+from vizpipe_trio._heartbeats import Heartbeats
 from vizpipe_trio._mailbox import Mailbox
 from vizpipe_trio._sse import encode_event
 from vizpipe_trio._stream import EventStream
@@ -577,6 +580,60 @@ async def test_clients_with_intervals_of_their_own_leave_nothing_behind() -> Non
         assert not pipe._dispatcher._heartbeats._silent
 
 
+async def leave_to_the_collector(pipe: Pipe) -> None:
+    """Have a client that has waited, and is closed when the garbage collector comes by: that may be anywhere."""
+
+    def hold(_: list[object]) -> Generator[Subscription]:
+        with pipe.subscribe(heartbeat_interval=0.01) as subscription:
+            yield subscription
+
+    cycle: list[object] = []
+    client = hold(cycle)
+    cycle.append(client)
+    with trio.move_on_after(0):
+        await next(client).receive_bytes()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Dispatcher, "_see_off"), (Heartbeats, "due_in"), (Heartbeats, "take_due")]
+)
+async def test_a_client_may_be_closed_by_a_finalizer_in_the_middle_of_anything(
+    owner: Any,
+    name: str,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """For each number of objects that may have been made in there the collector comes by."""
+    original = getattr(owner, name)
+
+    def collect_within(*args: Any) -> Any:
+        # Or new ones would be taken from those that were let go of.
+        pairs = [(number, number) for number in range(3000)]
+        gc.set_threshold(gc.get_count()[0] + objects)
+        try:
+            return original(*args)
+        finally:
+            gc.set_threshold(1_000_000)
+            pairs.clear()
+
+    monkeypatch.setattr(owner, name, collect_within)
+    thresholds = gc.get_threshold()
+    try:
+        for objects in range(12):  # noqa: B007 - it is used, in collect_within
+            gc.set_threshold(1_000_000)
+            pipe = Pipe()
+            async with trio.open_nursery() as nursery:
+                await nursery.start(pipe.run)
+                for _ in range(12):
+                    await leave_to_the_collector(pipe)
+                await trio.sleep(0 if name == "_see_off" else 0.02)
+                nursery.cancel_scope.cancel()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("interval", [0, -1, math.nan])
 def test_an_interval_that_makes_no_sense_is_refused(interval: float) -> None:
     with pytest.raises(ValueError, match="heartbeat_interval must be more than 0 seconds"):
@@ -660,6 +717,27 @@ async def test_a_sustained_overload_does_not_make_batches_smaller_and_smaller(
             assert len(pipe._intake._gaps) <= 2
         statistics = pipe.statistics()
         assert statistics.dropped > 10_000
+
+
+async def test_no_more_is_taken_than_fits_the_next_write(
+    autojump_clock: MockClock, unhurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest waits at the entrance, which is bounded: the log is not, while a round takes long."""
+    pending: list[int] = []
+    serve = Dispatcher._serve
+
+    def look_and_serve(dispatcher: Dispatcher, now: float, woken: int) -> None:
+        pending.append(dispatcher._log.pending)
+        serve(dispatcher, now, woken)
+
+    monkeypatch.setattr(Dispatcher, "_serve", look_and_serve)
+    async with open_pipe() as pipe:
+        with pipe.subscribe() as subscription:
+            for _ in range(500):
+                pipe.emit(Event(subject="x" * 1000))
+            await trio.sleep(1)
+            assert subscription.offered == 500
+    assert 32_768 < max(pending) <= 65_536
 
 
 async def test_an_event_too_big_for_the_write_before_it_is_not_encoded_again_and_again(

@@ -7,14 +7,13 @@ counted as missed by the clients that it hit, and the work goes on.
 import math
 from collections import OrderedDict
 from contextlib import suppress
-from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
 import trio
 
 from ._entrance import Entrance
-from ._heartbeats import Heartbeats
+from ._heartbeats import Heartbeats, first_of
 from ._intake import TURN_SECONDS, Intake
 from ._log import Log, Place
 from ._mailbox import Mailbox, Parcel
@@ -136,7 +135,11 @@ class Dispatcher:
             self._intake.tell_drops()
         except Exception as error:
             self._faults.note_own("drops at the end were not told", error)
-        for client, (place, _) in list(islice(self._clients.items(), most)):
+        for _ in range(most):
+            first = first_of(self._clients)  # anew each time: a finalizer may close any of them
+            if first is None:
+                return
+            client, (place, _) = first
             if place != self._log.head:
                 due = client.queue.offered + self._log.head.events - place.events
                 self._pass_over(client, due, place)
@@ -255,9 +258,8 @@ class Dispatcher:
 
     def _hindmost(self) -> tuple[Mailbox, Served] | None:
         """Return the client that was served longest ago, if there is anything new for it."""
-        for client, served in self._clients.items():
-            return None if served.place == self._log.head else (client, served)
-        return None
+        first = first_of(self._clients)
+        return None if first is None or first[1].place == self._log.head else first
 
     def _send_heartbeats(self, now: float) -> int:
         """Wake some of the clients that have been silent for long; return how many."""

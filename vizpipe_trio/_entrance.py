@@ -103,26 +103,23 @@ class Entrance:
                     self._overflowed += 1
                 else:
                     waiting.append(event)
-                    if self._ring():
+                    if self._ring() or not self._take_back(event):
                         return True
-                    waiting.pop()
-                    self._refused += 1
             else:
                 with self._lock:
                     self._emitted_elsewhere += 1
                     level = len(waiting)
-                    if level < self._room:
-                        # First the event, then the look at the alarm. rest() does it the other
-                        # way round, so one of the two always sees the other.
+                    has_room = level < self._room
+                    if has_room:
                         waiting.append(event)
-                        if level < self._alarm or self.rouse():
-                            return True
-                        waiting.pop()
-                        self._refused += 1
                     elif self.closed:
                         self._refused += 1
                     else:
                         self._overflowed_elsewhere += 1
+                # First the event, then the look at the alarm. rest() does it the other
+                # way round, so one of the two always sees the other.
+                if has_room and (level < self._alarm or self.rouse() or not self._take_back(event)):
+                    return True
         except MemoryError as error:  # from append(): all else looks after itself
             with self._lock:
                 self._overflowed_elsewhere += 1  # which viewers are told of
@@ -144,18 +141,33 @@ class Entrance:
         return self.rouse()
 
     def rouse(self) -> bool:
-        """Have the task's rest ended; say whether Trio is still there to do it. Any thread."""
+        """Have the task's rest ended; say whether Trio is still there to do it. Any thread.
+
+        Not under the lock. Trio has one of its own for this, and a finalizer or a signal handler
+        that comes while it is held may emit: then each thread would wait for the other's for ever.
+        """
         self._alarmed_at = min(self._alarmed_at, perf_counter())
         self._alarm = self.capacity
+        token = self.token
         try:
-            if self.token is not None:
-                self.token.run_sync_soon(self._wake, idempotent=True)
+            if token is not None:
+                token.run_sync_soon(self._wake, idempotent=True)
         except trio.RunFinishedError:
-            return False  # Trio crashed, and attend() was never unwound
+            return self.token is not token  # or else Trio crashed, and attend() was never unwound
         except Exception as error:
             self._alarm = 0  # the next one tries again
             self._faults.note_own("the pipe could not be woken", error)
         return True
+
+    def _take_back(self, event: Event) -> bool:
+        """Refuse an event after all, since Trio has crashed; say whether nobody had taken it before."""
+        with self._lock:
+            for place in reversed(range(len(self.waiting))):
+                if self.waiting[place] is event:
+                    del self.waiting[place]
+                    self._refused += 1
+                    return True
+        return False
 
     def _tell(self, metric: DropMetric) -> None:
         try:
@@ -202,7 +214,7 @@ class Entrance:
             self._closed = True
             self._room = 0
             self._thread = None
-            self.rouse()
+        self.rouse()
 
     @property
     def attended(self) -> bool:

@@ -34,15 +34,16 @@ class Life:
         self._pipe = pipe
         self._client_timeout = client_timeout
         self._graceful_timeout = graceful_timeout
-        self._ports: set[int] = set()
+        self._ports: set[int | None] = set()  # None: Unix sockets
         self._listeners: set[_sockets.Listener] = set()
         self._shutdown = False
 
     def note_server(self, server: tuple[str, int | None] | None) -> None:
         """Learn from a request where the server is. Unix sockets have no port."""
-        if server is not None and server[1] is not None and server[1] not in self._ports:
-            self._ports.add(server[1])
-            self._limit(server[1])
+        port = None if server is None else server[1]
+        if port not in self._ports:
+            self._ports.add(port)
+            self._limit(port)
 
     def begin_shutdown(self) -> None:
         """Stop the pipe, and have `watch` reset what is left after the grace. Idempotent, no checkpoint."""
@@ -51,7 +52,7 @@ class Life:
 
     async def watch(self) -> None:
         """Wait for the shutdown, and then see to it that it comes to an end."""
-        limited: set[int] = set()
+        limited: set[int | None] = set()
         while not self._shutdown:
             await trio.sleep(POLL_SECONDS)
             # Connections that were on their way when the limit was set have not inherited it.
@@ -82,7 +83,7 @@ class Life:
                     break
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _limit(self, port: int) -> bool:
+    def _limit(self, port: int | None) -> bool:
         """Limit what is at a port; say whether there was anything new."""
         listeners, new = _sockets.limit(port, self._client_timeout)
         self._listeners.update(listeners)

@@ -284,6 +284,11 @@ class Pipe:
             if self._entrance.ended:  # also if it was cancelled before all was handed out
                 self._end_relay()
 
+    def _note(self, what: str, error: Exception) -> None:
+        """Have a fault in what the host gave us logged, also if there never is an event. Any thread; for integrations."""
+        self._faults.note(what, error)
+        self._entrance.rouse()
+
     def _join(self, capacity: int) -> Junction:
         """Join a relay to this pipe, for good; for the relay.
 

@@ -1,11 +1,13 @@
-"""This process's TCP sockets at a port, found among its open files. No tasks.
+"""This process's server sockets, found among its open files. No tasks.
 
 Hypercorn gives nobody its sockets, so what only a socket's options can do has to find them
-first. Without ``/dev/fd``, as on Windows, none are found.
+first. They are known by their port; those of None are Unix sockets, since it does not tell an
+app their paths. Without ``/dev/fd``, as on Windows, none are found.
 """
 
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,11 +32,11 @@ class Listener(NamedTuple):
         return _identity(self.file) == self.identity
 
 
-def limit(port: int, seconds: float) -> tuple[list[Listener], bool]:
+def limit(port: int | None, seconds: float) -> tuple[list[Listener], bool]:
     """Have the kernel give up peers that take nothing, or do not answer, for so many seconds.
 
     Sets it for the connections at a port and, as accepted connections inherit it, for its
-    listeners.
+    listeners. Unix sockets know no such limit.
 
     Returns:
         The listeners, and whether any socket did not have this limit yet.
@@ -43,7 +45,7 @@ def limit(port: int, seconds: float) -> tuple[list[Listener], bool]:
     is_any_new = False
     for file, found in _sockets(port):
         with suppress(OSError):  # it is gone already
-            is_any_new |= _limit(found, seconds)
+            is_any_new |= port is not None and _limit(found, seconds)
             identity = _identity(file)
             if identity is not None and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 listeners.append(Listener(file, identity))
@@ -68,7 +70,7 @@ def _limit(found: socket.socket, seconds: float) -> bool:
     return True
 
 
-def end(port: int, *, reset: bool = False) -> None:
+def end(port: int | None, *, reset: bool = False) -> None:
     """End the connections at a port, also those whose peer takes nothing.
 
     A send that waits for its peer fails. What the kernel has taken already still goes out, unless
@@ -83,8 +85,8 @@ def end(port: int, *, reset: bool = False) -> None:
             found.shutdown(socket.SHUT_RDWR)
 
 
-def _sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
-    """Yield files that are TCP sockets at a local port, each with a duplicate that is closed again."""
+def _sockets(port: int | None) -> Iterator[tuple[int, socket.socket]]:
+    """Yield files that are sockets at a local port, each with a duplicate that is closed again."""
     for file in _open_files():
         duplicate = _duplicate(file)
         if duplicate is not None:
@@ -102,23 +104,39 @@ def _open_files() -> list[int]:
 
 def _duplicate(file: int) -> socket.socket | None:
     try:
+        if not _may_be_a_server(file):
+            return None
         duplicate = os.dup(file)
     except OSError:
         return None  # it was closed since
     try:
         return socket.socket(fileno=duplicate)
     except OSError:
-        os.close(duplicate)  # no socket
+        os.close(duplicate)  # it is something else by now
         return None
 
 
-def _is_at(found: socket.socket, port: int) -> bool:
-    if found.family not in {socket.AF_INET, socket.AF_INET6} or found.type != socket.SOCK_STREAM:
+def _may_be_a_server(file: int) -> bool:
+    """Whether it may be a server's socket. All else must not be touched, since it is the host's.
+
+    To close a duplicate of a file lets go of all locks that the process has on it (fcntl(2)), and with
+    them of what keeps an SQLite database whole. And where the host has called ``socket.setdefaulttimeout``,
+    a socket object makes the file itself block no more; a server's on Trio never does.
+    """
+    return stat.S_ISSOCK(os.fstat(file).st_mode) and not os.get_blocking(file)
+
+
+def _is_at(found: socket.socket, port: int | None) -> bool:
+    if found.type != socket.SOCK_STREAM:
         return False
     try:
-        return bool(found.getsockname()[1] == port)
+        name = found.getsockname()
     except OSError:
         return False  # it was shut down; only some systems mind
+    if found.family in {socket.AF_INET, socket.AF_INET6}:
+        return bool(name[1] == port)
+    # A Unix socket that is no server's has no name.
+    return port is None and found.family == socket.AF_UNIX and bool(name)
 
 
 def _identity(file: int) -> tuple[int, int] | None:

@@ -36,6 +36,9 @@ DRAIN_SECONDS = 0.5
 """How long a stream goes on writing what is queued once its pipe has ended. A client
 that keeps up needs a small part of it; the others must not hold up the exit."""
 
+LAST_WORDS_SECONDS = 1.0
+"""How long the server may take to end a response, once it has told the app that it is over."""
+
 
 class EventStream:
     """The body of one event stream: enter it, then iterate over its writes.

@@ -19,7 +19,7 @@ from ._page import DASHBOARD
 from ._pipe import Pipe
 from ._record import Recording, with_labels
 from ._request import RequestError, check_back_pressure
-from ._stream import JSON_HEADERS, STREAM_HEADERS, EventStream
+from ._stream import JSON_HEADERS, LAST_WORDS_SECONDS, STREAM_HEADERS, EventStream
 
 __all__ = ["EventStream", "EventStreamResponse", "RecordRequests"]
 
@@ -28,6 +28,10 @@ Send = Callable[[Any], Awaitable[None]]
 
 READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 """HTTP's methods that change nothing."""
+
+MAX_TEXT = 2000
+"""Characters that are kept of what a client says. An event that is too long is invalid: anybody could keep
+a request of his out of the picture."""
 
 REFUSALS = frozenset({401, 403})
 FIRST_ERROR = 500
@@ -49,8 +53,8 @@ class RecordRequests:
     The subject is the path, without the query; the ID is the request's ``X-Request-ID``, if it has one;
     a method that changes something is a WRITE; 401 and 403 are DENIED. The method and the status are
     labels; so is ``error`` for a status of 500 and more, and ``cancelled`` if the response was not sent to
-    its end. The time is that until it was. The app's own code adds what it knows, and its stages, by way
-    of `current_recording`.
+    its end. Of what the client says, 2,000 characters each are kept. The time is that until the end was
+    sent. The app's own code adds what it knows, and its stages, by way of `current_recording`.
 
     WebSockets are not recorded: each is many requests, or none. In their handlers, record what is one
     by `Pipe.record`; the `current_recording` that they find goes nowhere. Nor are requests for the
@@ -87,10 +91,10 @@ class RecordRequests:
         op: Literal["QUERY", "WRITE"] = "QUERY" if scope["method"] in READS else "WRITE"
         recording = self._pipe.record(
             op,
-            request_id=_header(scope, b"x-request-id"),
+            request_id=_header(scope, b"x-request-id")[:MAX_TEXT],
             source=self._source,
-            subject=scope["path"],
-            labels=[scope["method"]],
+            subject=scope["path"][:MAX_TEXT],
+            labels=[scope["method"][:MAX_TEXT]],
         )
         with recording as request:
             response = _Response(request, send)
@@ -162,12 +166,22 @@ class EventStreamResponse:
             await send(start)
             await send(_body(b""))
             return
+        is_ending = False
+
+        async def until_it_leaves(scope: trio.CancelScope) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if is_ending:  # Hypercorn says so before it has ended the response
+                await trio.sleep(LAST_WORDS_SECONDS)
+            scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_it_leaves, receive, nursery.cancel_scope)
+            nursery.start_soon(until_it_leaves, nursery.cancel_scope)
             with self._stream as stream:
                 await send(start)
                 async for write in stream:
                     await send(_body(write, more=True))
+            is_ending = True
             await send(_body(b""))
             nursery.cancel_scope.cancel()
 
@@ -179,9 +193,3 @@ def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
 
 def _body(data: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-async def _until_it_leaves(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

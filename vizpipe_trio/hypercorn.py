@@ -42,6 +42,7 @@ except ImportError as _missing:
 
 from ._life import Life
 from ._pipe import Pipe
+from ._stream import LAST_WORDS_SECONDS
 
 __all__ = ["StreamGuard", "serve"]
 
@@ -54,9 +55,6 @@ LONGEST_CLIENT_TIMEOUT = 86_400
 
 GRACEFUL_TIMEOUT = 3.0
 """Seconds: Hypercorn's own default."""
-
-LAST_WORDS_SECONDS = 1.0
-"""How long the server may take to end a response, once it has told the app that it is over."""
 
 
 class StreamGuard:
@@ -73,8 +71,8 @@ class StreamGuard:
     - With several workers, each gets to its own end.
 
     On systems other than Linux the kernel cannot give up a client that takes nothing, and a
-    warning says so at start-up. Unix sockets are left alone: their peer is a proxy on this
-    machine, with time-outs of its own.
+    warning says so at start-up. Nor can it over Unix sockets, whose peer is a proxy on this machine,
+    with time-outs of its own; all else holds there too.
 
     Args:
         app: An ASGI app that knows about lifespan.
@@ -108,7 +106,8 @@ class StreamGuard:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif scope["type"] == "http":
-            self._life.note_server(scope.get("server"))
+            if "server" in scope:  # test clients have none
+                self._life.note_server(scope["server"])
             request = _Request(receive, send)
             await self._app(scope, request.receive, request.send)
         else:

@@ -95,8 +95,7 @@ class PipeSpanProcessor(SpanProcessor):
         except Exception as error:  # this is in the middle of the host's own code
             with self._lock:
                 self._forget(request)
-            self._pipe._faults.note("a root span became no event", error)
-            self._pipe._entrance.rouse()  # to say so: there may never be an event
+            self._pipe._note("a root span became no event", error)
 
     def _emit(self, span: ReadableSpan, request: "_Key") -> None:
         with self._lock:
