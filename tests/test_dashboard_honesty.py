@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from browsing import Chromium, new_tab, number, rows
+from browsing import Chromium, StandStill, new_tab, number, rows
 from playwright.sync_api import Page, expect
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -185,26 +185,15 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
 async def test_a_page_that_cannot_keep_up_is_told_what_it_missed(browse: Chromium) -> None:
     pipe = Pipe(capacity=40_000, client_capacity=40_000)
     app = make_app(pipe, token="right")
-    release = trio.Event()
-
-    @app.get("/held")
-    async def held() -> str:
-        await release.wait()
-        return ""
+    stand_still = StandStill(browse, app)
 
     def script(page: Page) -> None:
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
-        # The page is stuck until all events are with the browser; the hub, in its worker, is not.
-        page.evaluate("""setTimeout(() => {
-            const request = new XMLHttpRequest();
-            request.open("GET", "/held", false);
-            request.send();
-        })""")
-        browse.in_trio(emit_at_once, pipe, 30_000)
-        browse.wait_until(lambda: pipe.statistics().delivered == 30_000)
-        browse.run_in_trio(trio.sleep, 1)
-        browse.in_trio(release.set)
+        with stand_still(page):  # until all events are with the browser; the hub, in its worker, goes on
+            browse.in_trio(emit_at_once, pipe, 30_000)
+            browse.wait_until(lambda: pipe.statistics().delivered == 30_000)
+            browse.run_in_trio(trio.sleep, 1)
         pipe.emit(Event())
         expect(page.locator("[data-reason=slow]")).not_to_have_text("0")
         missed = number(page, "[data-reason=slow]")

@@ -4,8 +4,7 @@ import re
 from typing import Any
 
 import pytest
-import trio
-from browsing import WITHOUT_WORKERS, Chromium, new_tab, number, rows
+from browsing import WITHOUT_WORKERS, Chromium, StandStill, new_tab, number, rows
 from playwright.sync_api import BrowserContext, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 from quart import Response, request
@@ -275,13 +274,7 @@ async def test_a_page_that_comes_back_out_of_the_cache_says_when_it_may_have_mis
 async def test_a_tab_that_stood_still_for_long_comes_back_and_misses_nothing(browse: Chromium) -> None:
     pipe = Pipe()
     app = make_app(pipe, token="right")
-    release = trio.Event()
-
-    @app.get("/held")
-    async def held() -> str:
-        await release.wait()
-        return ""
-
+    stand_still = StandStill(browse, app)
     hasten(app)
 
     def script(page: Page) -> None:
@@ -289,14 +282,9 @@ async def test_a_tab_that_stood_still_for_long_comes_back_and_misses_nothing(bro
         browse.wait_for_clients(pipe, 1)
         pipe.emit(Event(subject="before"))
         expect(rows(page)).to_have_count(1)
-        page.evaluate("""setTimeout(() => {
-            const request = new XMLHttpRequest();
-            request.open("GET", "/held", false);
-            request.send();
-        })""")
-        browse.wait_for_clients(pipe, 0)  # the hub has given it up
-        pipe.emit(Event(subject="meanwhile"))
-        browse.in_trio(release.set)
+        with stand_still(page):
+            browse.wait_for_clients(pipe, 0)  # the hub has given it up
+            pipe.emit(Event(subject="meanwhile"))
         browse.wait_for_clients(pipe, 1)
         pipe.emit(Event(subject="after"))
         expect(rows(page)).to_have_count(3)
