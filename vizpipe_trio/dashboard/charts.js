@@ -81,7 +81,7 @@ function ratesOf(window, { places, marks, isLowerBound }, now) {
 
 function latenciesOf(window, { places }) {
   const some = (index) => places.slice(Math.max(index - SMOOTH + 1, 0), index + 1).filter((place) => place !== null);
-  const slots = places.map((_, index) => window.quantilesOf(some(index), QUANTILES));
+  const slots = places.map((_, index) => window.quantiles(QUANTILES, some(index)));
   const all = window.quantiles(QUANTILES).map(quantile);
   const series = [
     { name: "p50", colour: "accent", thick: 2 },
@@ -117,12 +117,9 @@ function legendOf(figure, name, colour) {
 
 function frameOf(window, seconds) {
   const places = window.places();
-  const { missed, unknown, away } = window.series;
-  const marks = places.map((place) =>
-    place === null ? "" : missed[place] || unknown[place] ? "missed" : away[place] ? "away" : "",
-  );
-  const lost = window.sum("missed") > 0 || window.sum("unknown") > 0;
-  return { places, marks, seconds, note: lost ? "some are missing" : "" };
+  const { missed, away } = window.series;
+  const marks = places.map((place) => (missed[place] ? "missed" : away[place] ? "away" : ""));
+  return { places, marks, seconds, note: window.sum("missed") > 0 ? "some are missing" : "" };
 }
 
 function rateNow(window, now) {

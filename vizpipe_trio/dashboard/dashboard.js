@@ -152,7 +152,7 @@ function reasonPart(reason) {
 
 function tailNote() {
   if (paused) return `Paused: ${count(account.seen - pausedAt)} went by`;
-  if (tail.held && tail.newer > 0) return `Held while you are on it: ${count(tail.newer)} newer`;
+  if (tail.heldBack > 0) return `Held while you are on it: ${count(tail.heldBack)} newer`;
   return view.text ? `Those with “${view.text}”` : "";
 }
 
