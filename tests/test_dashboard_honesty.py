@@ -3,7 +3,9 @@
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
+import pytest
 import trio
 from browsing import Chromium, StandStill, new_tab, number, rows
 from playwright.sync_api import Page, expect
@@ -401,6 +403,16 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         page.goto(url + VIZ + "&op=READ")
         expect(page.locator("#words")).to_have_text("Refused")
         expect(page.locator("#notice-why")).to_have_text(
+@pytest.mark.parametrize("token", ["“right”", "a\nb", "a\0b"])
+async def test_a_token_that_no_header_takes_is_a_wrong_one(browse: Chromium, token: str) -> None:
+    def script(page: Page) -> None:
+        page.goto(f"{url}/viz/?token=x{quote(token)}")
+        expect(page.get_by_role("heading", name="The server does not take this token")).to_be_visible()
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
             "400: there is no op 'READ'. There are: QUERY, WRITE"
         )
         page.get_by_role("button", name="Clear").click()

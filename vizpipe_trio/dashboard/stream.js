@@ -61,7 +61,8 @@ export class Stream {
   async #connect() {
     this.#connection = new AbortController();
     const headers = { Accept: "text/event-stream" };
-    if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
+    // A right token has no other characters, and a header takes none: let the server say so.
+    if (this.#token) headers.Authorization = `Bearer ${this.#token.replace(/[^ -~]/g, "?")}`;
     if (this.#hasEvent) headers["Last-Event-ID"] = this.place;
     let watchdog = 0;
     const listen = () => {
