@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from browsing import HOSTILE, WITHOUT_WORKERS, Chromium, rows, staged
 from playwright.sync_api import Page, expect
-from quart import Response
-from support import get, make_app, serve
+from quart import Response, request
+from support import EVENTS, get, make_app, serve
 
 from examples.docsearch.app import create_app
 from vizpipe_trio import Event, Pipe
@@ -28,6 +28,28 @@ async def test_all_addresses_begin_with_the_prefix(browse: Chromium) -> None:
         await browse(script)
         assert (await get(url, "/viz/")).status_code == 404
         assert (await get(url, "/ops/api/viz/stats?token=right")).json()["emitted"] == 1
+
+
+async def test_the_token_of_one_dashboard_is_not_told_to_another(browse: Chromium) -> None:
+    app = make_app(Pipe(), token="red", url_prefix="/red")
+    app.register_blueprint(viz_blueprint(Pipe(), token="blue", url_prefix="/blue"), name="blue")
+    told: list[tuple[str, str | None]] = []
+
+    @app.before_request
+    async def listen() -> None:  # noqa: ASYNC124 - Quart's interface
+        if request.path.endswith(EVENTS):
+            told.append((request.path.removesuffix(EVENTS), request.headers.get("Authorization")))
+
+    def script(page: Page) -> None:
+        for name in ("red", "blue"):
+            page.goto(f"{url}/{name}/viz/?token={name}")
+            expect(page.locator("#words")).to_have_text("Live")
+        page.goto(f"{url}/red/viz/")
+        expect(page.locator("#words")).to_have_text("Live")
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+    assert set(told) == {("/red", "Bearer red"), ("/blue", "Bearer blue")}
 
 
 async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> None:

@@ -103,6 +103,17 @@ async def test_an_address_that_is_shared_shows_the_same_view(browse: Chromium) -
         await browse(script)
 
 
+async def test_the_address_says_what_is_shown_and_no_more(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&actor=agent&window=45&source=&text=%20&op=WRITE")
+        expect(page.locator("#words")).to_have_text("Live")
+        assert page.url == f"{url}/viz/?op=WRITE"
+        assert page.get_by_role("checkbox", checked=True).count() == 1
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_free_text_narrows_the_table_and_not_the_figures(browse: Chromium) -> None:
     pipe = Pipe()
 

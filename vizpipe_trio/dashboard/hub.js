@@ -10,7 +10,8 @@ const MOST_UNTAKEN = 8192; // events that a tab has not taken yet; then it misse
 const PING_MS = 3000;
 const MOST_PINGS = 40; // without an answer. They are counted, since the time goes on while the machine sleeps
 
-// What the server knows values of.
+// What the server filters by, and all values where it knows them.
+export const FILTERS = ["op", "status", "actor_type", "source", "label"];
 export const VALUES = {
   op: ["QUERY", "WRITE"],
   status: ["ALLOWED", "FILTERED", "DENIED"],
@@ -170,7 +171,7 @@ class Tab {
 
 function isKnown(query) {
   return [...new URLSearchParams(query)].every(
-    ([name, value]) => VALUES[name]?.includes?.(value) ?? ["source", "label"].includes(name),
+    ([name, value]) => FILTERS.includes(name) && (VALUES[name]?.includes(value) ?? true),
   );
 }
 
