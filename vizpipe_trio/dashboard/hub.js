@@ -5,6 +5,7 @@
 
 import { Stream } from "./stream.js";
 
+export const EVENTS = new URL("../api/viz/events", import.meta.url).href;
 const MOST_FILTERED_STREAMS = 3; // and one of everything: two connections are left for pages
 const MOST_UNTAKEN = 8192; // events that a tab has not taken yet; then it misses some, as the server's clients do
 const PING_MS = 3000;
@@ -19,13 +20,11 @@ export const VALUES = {
 };
 
 export class Hub {
-  #url;
   #streams = new Map();
   #tabs = new Set();
   #goodToken = null; // the last one that the server took: for a tab that was opened without
 
-  constructor(url) {
-    this.#url = url;
+  constructor() {
     setInterval(() => this.#pingAll(), PING_MS);
   }
 
@@ -48,16 +47,17 @@ export class Hub {
     if (message.type === "bye") this.#leave(tab);
     else if (message.type === "watch") this.#watch(tab, message);
     else if (isBack) tab.tell({ type: "again" }); // it was taken for gone, and its stream is not there any more
+    else if (message.type === "ping") tab.tell({ type: "pong" });
     else if (message.type === "taken") tab.taken(message);
     else if (message.type === "retry") tab.stream?.source.tryNow();
   }
 
-  #watch(tab, { watch, query, token, place, silenceMs }) {
+  #watch(tab, { watch, query, token, lent, place, silenceMs }) {
     this.#quit(tab);
     tab.begin(watch);
-    token ??= this.#goodToken;
+    token ??= this.#goodToken ?? lent;
     let key = JSON.stringify([token, query]);
-    const filtered = [...this.#streams.values()].filter((stream) => stream.query !== "").length;
+    const filtered = [...this.#streams.values()].filter((stream) => stream.query).length;
     tab.wants = null;
     if (query !== "" && filtered >= MOST_FILTERED_STREAMS && !this.#streams.has(key) && isKnown(query)) {
       tab.wants = wantedBy(query);
@@ -76,7 +76,7 @@ export class Hub {
   }
 
   #open(stream, token, place, silenceMs) {
-    const url = stream.query ? `${this.#url}?${stream.query}` : this.#url;
+    const url = stream.query ? `${EVENTS}?${stream.query}` : EVENTS;
     const tell = {
       state: ({ name }) => {
         for (const tab of stream.tabs) tab.say(stream.source);
