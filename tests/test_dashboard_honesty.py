@@ -166,7 +166,7 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
     async def around(answer: APP, scope: Any, receive: Any, send: Any) -> None:
         async def and_more(message: Any) -> None:
             await send(message)
-            if b": vizpipe" in message.get("body", b""):
+            if b": vizpipe" in message.get("body", b"") and not scope["query_string"]:
                 data = b'event: missed\ndata: {"missed":4,"reason":"relay"}\n\n'
                 await send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -178,6 +178,10 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
         expect(page.locator("#missed-all")).to_have_text("4")
         expect(page.locator(".reason").last).to_have_text("relay4")
         expect(rows(page).first).to_have_text("4 events missing here: lost between the server’s processes")
+        page.get_by_role("checkbox", name="QUERY").check()  # another question, another answer
+        expect(page.locator("#missed-all")).to_have_text("0")
+        expect(page.locator("[data-reason=relay]")).to_have_count(0)
+        expect(page.locator("[data-reason=slow]")).to_have_text("0")
 
     wrap(app, around)
     async with serve(app, seconds=60) as url:
@@ -398,11 +402,6 @@ async def test_with_a_wrong_token_it_says_so(browse: Chromium) -> None:
         await browse(script, quiet=False)
 
 
-async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(browse: Chromium) -> None:
-    def script(page: Page) -> None:
-        page.goto(url + VIZ + "&op=READ")
-        expect(page.locator("#words")).to_have_text("Refused")
-        expect(page.locator("#notice-why")).to_have_text(
 @pytest.mark.parametrize("token", ["“right”", "a\nb", "a\0b"])
 async def test_a_token_that_no_header_takes_is_a_wrong_one(browse: Chromium, token: str) -> None:
     def script(page: Page) -> None:
@@ -414,6 +413,11 @@ async def test_a_token_that_no_header_takes_is_a_wrong_one(browse: Chromium, tok
 
 
             "400: there is no op 'READ'. There are: QUERY, WRITE"
+async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&op=READ")
+        expect(page.locator("#words")).to_have_text("Refused")
+        expect(page.locator("#notice-why")).to_have_text(
         )
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#words")).to_have_text("Live")
@@ -486,6 +490,40 @@ async def test_over_the_limit_it_waits_for_a_place_and_takes_it(browse: Chromium
 
 
 async def test_when_the_pipe_has_ended_it_says_so(browse: Chromium) -> None:
+async def test_rates_are_of_the_time_in_which_events_could_be_seen(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe)
+    is_full = True
+
+    @app.before_request
+    async def gate() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        if request.path != EVENTS or not is_full:
+            return None
+        return Response('{"error": "all 1 places are taken"}', 503, {"Retry-After": "600"})
+
+    def make_room() -> None:
+        nonlocal is_full
+        is_full = False
+
+    def script(page: Page) -> None:
+        page.clock.install()
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_contain_text("Over the limit")
+        page.clock.run_for(20_000)
+        browse.in_trio(make_room)
+        page.get_by_role("button", name="Try now").dispatch_event("click")
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.in_trio(emit_at_once, pipe, 50)
+        expect(page.locator("#seen")).to_have_text("50")
+        page.clock.run_for(1000)
+        rate = page.locator("[data-value=QUERY]")
+        expect(rate).not_to_have_text(re.compile("^(0|≥.*)$"))
+        assert float(rate.inner_text()) > 5  # of twenty seconds it would be 2.5
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
     pipe = Pipe()
 
     def script(page: Page) -> None:
