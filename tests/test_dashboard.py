@@ -204,6 +204,17 @@ async def test_charts_say_rates_latencies_and_decisions(browse: Chromium) -> Non
         await browse(script)
 
 
+async def test_a_rate_of_few_is_not_none(browse: Chromium) -> None:
+    texts = "import('/viz/words.js').then(({ rate }) => [0, 1 / 600, 0.25, 5, 1234.5].map((one) => rate(one, false)))"
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        assert page.evaluate(texts) == ["0", "0.002", "0.25", "5.00", "1,235"]
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_chart_tells_single_moments_to_the_pointer_and_to_the_arrow_keys(browse: Chromium) -> None:
     pipe = Pipe()
 
@@ -221,6 +232,10 @@ async def test_a_chart_tells_single_moments_to_the_pointer_and_to_the_arrow_keys
         expect(figure.locator(".at")).to_have_text("0.5 s ago")
         page.keyboard.press("ArrowLeft")
         expect(figure.locator(".at")).to_have_text("1.0 s ago")
+        for _ in range(60):
+            page.keyboard.press("ArrowLeft")
+        expect(figure.locator(".at")).to_have_text("30.0 s ago")
+        expect(figure.locator("[data-value=QUERY]")).to_have_text("–")  # the page was not there yet
         page.keyboard.press("Escape")
         expect(figure.locator(".at")).to_have_text("")
 

@@ -66,17 +66,18 @@ export class Charts {
   }
 }
 
-// Of each chart: its series, with what they say of the whole window and (by `text`) of one slot, and the headline.
+// Of each chart: its series (NaN where there is no place), with what they say of the whole window and (by `text`)
+// of one slot, and the headline.
 
 function ratesOf(window, { places, marks, isLowerBound }, now) {
   const seen = Math.max(window.seconds(now), 1);
   const series = ["QUERY", "WRITE"].map((name, index) => ({
     name,
-    values: places.map((place) => (place === null ? NaN : window.series[name][place] / window.slotSeconds)),
+    values: places.map((place) => window.series[name][place] / window.slotSeconds),
     colour: ["accent", "second"][index],
     all: rate(window.sum(name) / seen, isLowerBound),
   }));
-  return { kind: "areas", series, text: (value, slot) => rate(value || 0, isLowerBound && marks[slot] !== "") };
+  return { kind: "areas", series, text: (value, slot) => rate(value, isLowerBound && marks[slot] !== "") };
 }
 
 function latenciesOf(window, { places }) {
@@ -97,7 +98,7 @@ function sharesOf(window, { places }) {
   const total = names.reduce((sum, name) => sum + window.sum(name), 0);
   const series = names.map((name, index) => ({
     name,
-    values: places.map((place) => (place === null ? NaN : window.series[name][place] / all(place))),
+    values: places.map((place) => window.series[name][place] / all(place)),
     colour: ["second", "warn", "bad"][index],
     all: share(window.sum(name), total),
   }));
