@@ -174,6 +174,21 @@ def new_tab(context: BrowserContext, address: str) -> Page:
     return page
 
 
+def note_runs(page: Page) -> None:
+    """Have a page note the dots that run through its pipeline: each is gone in less than a second."""
+    page.evaluate("""() => {
+        window.runs = [];
+        new MutationObserver((changes) => {
+            for (const { addedNodes } of changes) for (const dot of addedNodes) runs.push(dot.className);
+        }).observe(document.querySelector(".viz-runs"), { childList: true });
+    }""")
+
+
+def wait_for_run(page: Page, kind: str = "viz-run") -> None:
+    """Wait until a dot has begun to run since `note_runs`."""
+    page.wait_for_function("(kind) => runs.some((run) => run.includes(kind))", arg=kind)
+
+
 def staged(*names: str, hit: str = "", ms: float = 1.0, **fields: Any) -> Event:
     """Return an event with stages of the same length, one of which answered."""
     stages = [StageInfo(place, name, ms, name == hit) for place, name in enumerate(names, 1)]

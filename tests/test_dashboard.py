@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 import trio
-from browsing import HOSTILE, Chromium, number, rows, staged
+from browsing import HOSTILE, Chromium, note_runs, number, rows, staged, wait_for_run
 from playwright.sync_api import Locator, Page, expect
 from support import make_app, serve
 
@@ -167,8 +167,9 @@ async def test_an_event_runs_and_the_stage_that_answered_lights_up(browse: Chrom
             };
             look();
         }""")
+        note_runs(page)
         pipe.emit(staged("gate", "cache", "lookup", hit="cache"))
-        page.wait_for_selector(".viz-run", state="attached")
+        wait_for_run(page)
         expect(page.locator(".viz-run")).to_have_count(0)  # it has arrived
         page.evaluate("new Promise((end) => requestAnimationFrame(() => requestAnimationFrame(end)))")
         assert page.evaluate("[...lit]") == ["cache"]
@@ -284,8 +285,7 @@ async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Ch
     def script(page: Page) -> None:
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
-        for index in range(300):
-            pipe.emit(Event(subject=f"e{index}"))
+        browse.in_trio(lambda: [pipe.emit(Event(subject=f"e{index}")) for index in range(300)])
         expect(page.locator("#seen")).to_have_text("300")
         expect(rows(page)).to_have_count(40)  # of so many at once
         expect(rows(page).first).to_contain_text("e299")
@@ -409,8 +409,9 @@ async def test_hostile_text_is_shown_as_text(browse: Chromium) -> None:
         rows(page).first.click()
         expect(page.locator("#detail h2")).to_have_text(HOSTILE)
         expect(page.locator(".viz-name")).to_have_text(["", HOSTILE])
+        note_runs(page)
         pipe.emit(Event(stages=stages))  # now that its stages are there, it runs
-        page.wait_for_selector(".viz-run", state="attached")
+        wait_for_run(page)
         assert page.locator("img, body script, #events script").count() == 0
         expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
 
