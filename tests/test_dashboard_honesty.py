@@ -419,6 +419,9 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         expect(page.locator("#notice-why")).to_have_text(
             "400: there is no op 'READ'. There are: QUERY, WRITE"
         )
+        page.get_by_role("button", name="Try now").click()  # the only way: it is for good
+        expect(page.locator("#state")).to_be_focused()
+        expect(page.locator("#words")).to_have_text("Refused")
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#words")).to_have_text("Live")
 
@@ -426,18 +429,25 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         await browse(script)
 
 
-async def test_an_answer_that_is_no_stream_is_not_taken_for_one(browse: Chromium) -> None:
+@pytest.mark.parametrize("status", [200, 404])
+async def test_an_answer_that_is_no_stream_is_not_taken_for_one_and_may_pass(
+    browse: Chromium, status: int
+) -> None:
     app = make_app(Pipe())
+    answers = ["<h1>Log in, or no such server</h1>"]
 
     @app.before_request
-    async def log_in() -> str | None:  # noqa: ASYNC124 - Quart's interface
-        return "<h1>Log in</h1>" if request.path == EVENTS else None
+    async def log_in() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        return Response(answers[-1], status) if request.path == EVENTS and answers else None
 
     def script(page: Page) -> None:
         page.goto(url + "/viz/")
-        expect(page.locator("#words")).to_have_text("Refused")
-        expect(page.locator("#notice-why")).to_have_text("200: the answer is not an event stream")
-        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        expect(page.locator("#words")).to_have_text(re.compile(r"^Refused, next try in \d+ s$"))
+        expect(page.locator("#notice-why")).to_have_text(f"{status}: the answer is not an event stream")
+        expect(page.get_by_role("button", name="Try now")).to_be_visible()
+        browse.in_trio(answers.clear)
+        expect(page.locator("#words")).to_have_text("Live")  # by itself
+        expect(page.locator("#notice")).to_be_hidden()
 
     async with serve(app, seconds=60) as url:
         await browse(script)
@@ -467,6 +477,28 @@ async def test_what_a_gateway_says_is_waited_out(browse: Chromium) -> None:
             expect(page.locator("#notice")).to_be_hidden()
             page.get_by_role("button", name="Try now").click()
         expect(page.locator("#words")).to_have_text("Live")
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_server_that_wants_to_be_left_alone_for_weeks_is_left_alone(browse: Chromium) -> None:
+    app = make_app(Pipe())
+    asked = 0
+
+    @app.before_request
+    async def gate() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        nonlocal asked
+        if request.path != EVENTS:
+            return None
+        asked += 1
+        return Response("", 503, {"Retry-After": "3000000"})  # too long for a browser's timer
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_have_text(re.compile(r"^Reconnecting in (3000000|29\d+) s$"))
+        page.wait_for_timeout(300)
+        assert asked == 1
 
     async with serve(app, seconds=60) as url:
         await browse(script)
