@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -18,6 +19,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from quart_trio import QuartTrio
 from support import until
 
 from vizpipe_trio import Event, Pipe, StageInfo
@@ -80,12 +82,43 @@ class Chromium:
         return trio.from_thread.run(function, *arguments, trio_token=self._token)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait in Trio's thread until a condition holds, from a script."""
-        trio.from_thread.run(until, condition, trio_token=self._token)
+        """Wait in Trio's thread until a condition holds, from a script, and no longer than the test may take."""
+
+        async def wait() -> None:
+            with trio.fail_after(30):
+                await until(condition)
+
+        self.run_in_trio(wait)
 
     def wait_for_clients(self, pipe: Pipe, count: int) -> None:
         """Wait until so many streams are open, from a script."""
         self.wait_until(lambda: pipe.statistics().clients == count)
+
+
+class StandStill:
+    """Has pages of an app stand still: their scripts wait for an answer that the server holds back."""
+
+    def __init__(self, browse: Chromium, app: QuartTrio) -> None:
+        self._browse = browse
+        self._release = trio.Event()
+
+        @app.get("/held")
+        async def held() -> str:
+            await self._release.wait()
+            return ""
+
+    @contextmanager
+    def __call__(self, page: Page) -> Generator[None]:
+        """Until the end of the block, also when it fails: a page that stands still can't be closed."""
+        page.evaluate("""setTimeout(() => {
+            const request = new XMLHttpRequest();
+            request.open("GET", "/held", false);
+            request.send();
+        })""")
+        try:
+            yield
+        finally:
+            self._browse.in_trio(self._release.set)
 
 
 def _run(browser: Browser, script: Script, quiet: bool, profile: dict[str, Any]) -> None:
@@ -139,6 +172,21 @@ def new_tab(context: BrowserContext, address: str) -> Page:
     page.goto(address)
     expect(page.locator("#words")).to_have_text("Live")
     return page
+
+
+def note_runs(page: Page) -> None:
+    """Have a page note the dots that run through its pipeline: each is gone in less than a second."""
+    page.evaluate("""() => {
+        window.runs = [];
+        new MutationObserver((changes) => {
+            for (const { addedNodes } of changes) for (const dot of addedNodes) runs.push(dot.className);
+        }).observe(document.querySelector(".viz-runs"), { childList: true });
+    }""")
+
+
+def wait_for_run(page: Page, kind: str = "viz-run") -> None:
+    """Wait until a dot has begun to run since `note_runs`."""
+    page.wait_for_function("(kind) => runs.some((run) => run.includes(kind))", arg=kind)
 
 
 def staged(*names: str, hit: str = "", ms: float = 1.0, **fields: Any) -> Event:

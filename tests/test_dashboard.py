@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 import trio
-from browsing import HOSTILE, Chromium, number, rows, staged
+from browsing import HOSTILE, Chromium, note_runs, number, rows, staged, wait_for_run
 from playwright.sync_api import Locator, Page, expect
 from support import make_app, serve
 
@@ -167,8 +167,9 @@ async def test_an_event_runs_and_the_stage_that_answered_lights_up(browse: Chrom
             };
             look();
         }""")
+        note_runs(page)
         pipe.emit(staged("gate", "cache", "lookup", hit="cache"))
-        page.wait_for_selector(".viz-run", state="attached")
+        wait_for_run(page)
         expect(page.locator(".viz-run")).to_have_count(0)  # it has arrived
         page.evaluate("new Promise((end) => requestAnimationFrame(() => requestAnimationFrame(end)))")
         assert page.evaluate("[...lit]") == ["cache"]
@@ -204,6 +205,17 @@ async def test_charts_say_rates_latencies_and_decisions(browse: Chromium) -> Non
         await browse(script)
 
 
+async def test_a_rate_of_few_is_not_none(browse: Chromium) -> None:
+    texts = "import('/viz/words.js').then(({ rate }) => [0, 1 / 600, 0.25, 5, 1234.5].map((one) => rate(one, false)))"
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        assert page.evaluate(texts) == ["0", "0.002", "0.25", "5.00", "1,235"]
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_chart_tells_single_moments_to_the_pointer_and_to_the_arrow_keys(browse: Chromium) -> None:
     pipe = Pipe()
 
@@ -221,6 +233,10 @@ async def test_a_chart_tells_single_moments_to_the_pointer_and_to_the_arrow_keys
         expect(figure.locator(".at")).to_have_text("0.5 s ago")
         page.keyboard.press("ArrowLeft")
         expect(figure.locator(".at")).to_have_text("1.0 s ago")
+        for _ in range(60):
+            page.keyboard.press("ArrowLeft")
+        expect(figure.locator(".at")).to_have_text("30.0 s ago")
+        expect(figure.locator("[data-value=QUERY]")).to_have_text("–")  # the page was not there yet
         page.keyboard.press("Escape")
         expect(figure.locator(".at")).to_have_text("")
 
@@ -269,8 +285,7 @@ async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Ch
     def script(page: Page) -> None:
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
-        for index in range(300):
-            pipe.emit(Event(subject=f"e{index}"))
+        browse.in_trio(lambda: [pipe.emit(Event(subject=f"e{index}")) for index in range(300)])
         expect(page.locator("#seen")).to_have_text("300")
         expect(rows(page)).to_have_count(40)  # of so many at once
         expect(rows(page).first).to_contain_text("e299")
@@ -394,8 +409,9 @@ async def test_hostile_text_is_shown_as_text(browse: Chromium) -> None:
         rows(page).first.click()
         expect(page.locator("#detail h2")).to_have_text(HOSTILE)
         expect(page.locator(".viz-name")).to_have_text(["", HOSTILE])
+        note_runs(page)
         pipe.emit(Event(stages=stages))  # now that its stages are there, it runs
-        page.wait_for_selector(".viz-run", state="attached")
+        wait_for_run(page)
         assert page.locator("img, body script, #events script").count() == 0
         expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
 

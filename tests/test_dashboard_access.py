@@ -197,7 +197,13 @@ async def test_the_head_and_the_times_fit_a_phone(browse: Chromium) -> None:
         height = "(element) => element.offsetHeight"
         button = page.locator("#pause").evaluate(height)
         assert page.locator("#window").evaluate(height) <= button + 2  # in one row
-        assert page.locator("td.time").evaluate("(cell) => cell.scrollWidth <= cell.clientWidth")
+        # To the fraction of a pixel, from which on there is an ellipsis.
+        assert page.locator("td.time").evaluate("""(cell) => {
+            const text = document.createRange();
+            text.selectNodeContents(cell);
+            const room = cell.getBoundingClientRect().width - parseFloat(getComputedStyle(cell).paddingRight);
+            return text.getBoundingClientRect().width <= room;
+        }""")
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script, viewport={"width": 360, "height": 780})
@@ -264,6 +270,30 @@ async def test_what_is_drawn_stands_out_from_the_ground(browse: Chromium) -> Non
 
     async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
         await browse(script)
+
+
+async def test_where_colours_are_forced_what_they_say_is_still_to_be_seen(browse: Chromium) -> None:
+    pipe = Pipe()
+    look = """() => [".viz-number", ".viz-bar", ".viz-track", ".bar", ".choice input:checked + span",
+        ".choice input:not(:checked) + span", ".hit .track::after", ".track"].map((selector) => {
+            const [element, after] = selector.split("::");
+            const { backgroundColor, backgroundImage } = getComputedStyle(document.querySelector(element), after && "::after");
+            return backgroundImage === "none" ? backgroundColor : "an image";
+        })"""
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(staged("cache", "lookup", hit="lookup"))
+        rows(page).first.click()
+        expect(page.locator(".viz-stage")).to_have_count(2)
+        *pictures, chosen, other, answer, ground = page.evaluate(look)
+        assert pictures == ["an image"] * 4
+        assert chosen != other
+        assert answer != ground
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script, forced_colors="active")
 
 
 async def test_nothing_moves_where_less_motion_is_asked_for(browse: Chromium) -> None:

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
+import pytest
 import trio
-from browsing import Chromium, new_tab, number, rows
+from browsing import Chromium, StandStill, new_tab, number, rows
 from playwright.sync_api import Page, expect
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -121,8 +123,7 @@ async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_
         expect(headline).to_have_text(re.compile("^≥ "))
         expect(page.locator("[data-value=QUERY]")).to_have_text(re.compile("^≥ "))
         expect(page.locator("[data-chart=latencies] .at")).to_have_text("some are missing")
-        page.wait_for_timeout(1500)  # until the slot is full, and drawn
-        assert page.evaluate(red) > 0
+        page.wait_for_function(red)  # once the slot is full, and drawn
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script, color_scheme="light")
@@ -138,20 +139,20 @@ async def test_the_rate_of_a_moment_in_which_events_are_missing_is_a_lower_bound
         page.clock.run_for(1000)
         browse.in_trio(emit_at_once, pipe, 5)
         expect(page.locator("#missed-all")).to_have_text("3")
-        page.clock.run_for(2000)
+        page.clock.run_for(4000)
         figure = page.locator("[data-chart=rates]")
         query = figure.locator("[data-value=QUERY]")
         page.get_by_role("button", name="Pause").dispatch_event("click")
         expect(figure.locator(".now")).to_contain_text("at")
         figure.focus()
         seen: list[str] = []
-        for _ in range(8):
+        for _ in range(9):
             page.keyboard.press("ArrowLeft")
             seen.append(query.inner_text())
             said = f"{figure.locator('.at').inner_text()} QUERY {seen[-1]}, WRITE {'≥ 0' if '≥' in seen[-1] else '0'}"
             expect(page.locator("#announced")).to_have_text(said)  # once a key, for the ear
         assert seen.count("≥ 4.00") == 1  # of a slot of half a second
-        assert seen.count("0") == 7
+        assert seen.count("0") == 8
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)
@@ -164,7 +165,7 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
     async def around(answer: APP, scope: Any, receive: Any, send: Any) -> None:
         async def and_more(message: Any) -> None:
             await send(message)
-            if b": vizpipe" in message.get("body", b""):
+            if b": vizpipe" in message.get("body", b"") and not scope["query_string"]:
                 data = b'event: missed\ndata: {"missed":4,"reason":"relay"}\n\n'
                 await send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -176,6 +177,10 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
         expect(page.locator("#missed-all")).to_have_text("4")
         expect(page.locator(".reason").last).to_have_text("relay4")
         expect(rows(page).first).to_have_text("4 events missing here: lost between the server’s processes")
+        page.get_by_role("checkbox", name="QUERY").check()  # another question, another answer
+        expect(page.locator("#missed-all")).to_have_text("0")
+        expect(page.locator("[data-reason=relay]")).to_have_count(0)
+        expect(page.locator("[data-reason=slow]")).to_have_text("0")
 
     wrap(app, around)
     async with serve(app, seconds=60) as url:
@@ -185,26 +190,15 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
 async def test_a_page_that_cannot_keep_up_is_told_what_it_missed(browse: Chromium) -> None:
     pipe = Pipe(capacity=40_000, client_capacity=40_000)
     app = make_app(pipe, token="right")
-    release = trio.Event()
-
-    @app.get("/held")
-    async def held() -> str:
-        await release.wait()
-        return ""
+    stand_still = StandStill(browse, app)
 
     def script(page: Page) -> None:
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
-        # The page is stuck until all events are with the browser; the hub, in its worker, is not.
-        page.evaluate("""setTimeout(() => {
-            const request = new XMLHttpRequest();
-            request.open("GET", "/held", false);
-            request.send();
-        })""")
-        browse.in_trio(emit_at_once, pipe, 30_000)
-        browse.wait_until(lambda: pipe.statistics().delivered == 30_000)
-        browse.run_in_trio(trio.sleep, 1)
-        browse.in_trio(release.set)
+        with stand_still(page):  # until all events are with the browser; the hub, in its worker, goes on
+            browse.in_trio(emit_at_once, pipe, 30_000)
+            browse.wait_until(lambda: pipe.statistics().delivered == 30_000)
+            browse.run_in_trio(trio.sleep, 1)
         pipe.emit(Event())
         expect(page.locator("[data-reason=slow]")).not_to_have_text("0")
         missed = number(page, "[data-reason=slow]")
@@ -272,7 +266,8 @@ async def test_what_comes_late_is_shown_where_it_would_have_come(browse: Chromiu
         seen: list[float] = []
         for _ in range(50):  # slots of half a second
             page.keyboard.press("ArrowLeft")
-            seen.append(float(figure.locator("[data-value=QUERY]").inner_text()))
+            text = figure.locator("[data-value=QUERY]").inner_text()
+            seen.append(0 if text == "–" else float(text))  # before the page was there
         assert max(seen) <= 4  # two in a slot; all six at once would be twelve a second
         assert len([rate for rate in seen if rate > 0]) >= 3
 
@@ -407,6 +402,16 @@ async def test_with_a_wrong_token_it_says_so(browse: Chromium) -> None:
         await browse(script, quiet=False)
 
 
+@pytest.mark.parametrize("token", ["“right”", "a\nb", "a\0b"])
+async def test_a_token_that_no_header_takes_is_a_wrong_one(browse: Chromium, token: str) -> None:
+    def script(page: Page) -> None:
+        page.goto(f"{url}/viz/?token=x{quote(token)}")
+        expect(page.get_by_role("heading", name="The server does not take this token")).to_be_visible()
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(browse: Chromium) -> None:
     def script(page: Page) -> None:
         page.goto(url + VIZ + "&op=READ")
@@ -414,6 +419,9 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         expect(page.locator("#notice-why")).to_have_text(
             "400: there is no op 'READ'. There are: QUERY, WRITE"
         )
+        page.get_by_role("button", name="Try now").click()  # the only way: it is for good
+        expect(page.locator("#state")).to_be_focused()
+        expect(page.locator("#words")).to_have_text("Refused")
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#words")).to_have_text("Live")
 
@@ -421,18 +429,25 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         await browse(script)
 
 
-async def test_an_answer_that_is_no_stream_is_not_taken_for_one(browse: Chromium) -> None:
+@pytest.mark.parametrize("status", [200, 404])
+async def test_an_answer_that_is_no_stream_is_not_taken_for_one_and_may_pass(
+    browse: Chromium, status: int
+) -> None:
     app = make_app(Pipe())
+    answers = ["<h1>Log in, or no such server</h1>"]
 
     @app.before_request
-    async def log_in() -> str | None:  # noqa: ASYNC124 - Quart's interface
-        return "<h1>Log in</h1>" if request.path == EVENTS else None
+    async def log_in() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        return Response(answers[-1], status) if request.path == EVENTS and answers else None
 
     def script(page: Page) -> None:
         page.goto(url + "/viz/")
-        expect(page.locator("#words")).to_have_text("Refused")
-        expect(page.locator("#notice-why")).to_have_text("200: the answer is not an event stream")
-        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        expect(page.locator("#words")).to_have_text(re.compile(r"^Refused, next try in \d+ s$"))
+        expect(page.locator("#notice-why")).to_have_text(f"{status}: the answer is not an event stream")
+        expect(page.get_by_role("button", name="Try now")).to_be_visible()
+        browse.in_trio(answers.clear)
+        expect(page.locator("#words")).to_have_text("Live")  # by itself
+        expect(page.locator("#notice")).to_be_hidden()
 
     async with serve(app, seconds=60) as url:
         await browse(script)
@@ -467,6 +482,28 @@ async def test_what_a_gateway_says_is_waited_out(browse: Chromium) -> None:
         await browse(script)
 
 
+async def test_a_server_that_wants_to_be_left_alone_for_weeks_is_left_alone(browse: Chromium) -> None:
+    app = make_app(Pipe())
+    asked = 0
+
+    @app.before_request
+    async def gate() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        nonlocal asked
+        if request.path != EVENTS:
+            return None
+        asked += 1
+        return Response("", 503, {"Retry-After": "3000000"})  # too long for a browser's timer
+
+    def script(page: Page) -> None:
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_have_text(re.compile(r"^Reconnecting in (3000000|29\d+) s$"))
+        page.wait_for_timeout(300)
+        assert asked == 1
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+
+
 async def test_over_the_limit_it_waits_for_a_place_and_takes_it(browse: Chromium) -> None:
     pipe = Pipe()
 
@@ -481,6 +518,40 @@ async def test_over_the_limit_it_waits_for_a_place_and_takes_it(browse: Chromium
         expect(other.locator("#words")).to_have_text("Live")
 
     async with serve(make_app(pipe, token="right", max_clients=1), seconds=60) as url:
+        await browse(script)
+
+
+async def test_rates_are_of_the_time_in_which_events_could_be_seen(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe)
+    is_full = True
+
+    @app.before_request
+    async def gate() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        if request.path != EVENTS or not is_full:
+            return None
+        return Response('{"error": "all 1 places are taken"}', 503, {"Retry-After": "600"})
+
+    def make_room() -> None:
+        nonlocal is_full
+        is_full = False
+
+    def script(page: Page) -> None:
+        page.clock.install()
+        page.goto(url + "/viz/")
+        expect(page.locator("#words")).to_contain_text("Over the limit")
+        page.clock.run_for(20_000)
+        browse.in_trio(make_room)
+        page.get_by_role("button", name="Try now").dispatch_event("click")
+        expect(page.locator("#words")).to_have_text("Live")
+        browse.in_trio(emit_at_once, pipe, 50)
+        expect(page.locator("#seen")).to_have_text("50")
+        page.clock.run_for(1000)
+        rate = page.locator("[data-value=QUERY]")
+        expect(rate).not_to_have_text(re.compile("^(0|≥.*)$"))
+        assert float(rate.inner_text()) > 5  # of twenty seconds it would be 2.5
+
+    async with serve(app, seconds=60) as url:
         await browse(script)
 
 

@@ -4,10 +4,10 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from browsing import HOSTILE, WITHOUT_WORKERS, Chromium, rows, staged
+from browsing import HOSTILE, WITHOUT_WORKERS, Chromium, note_runs, rows, staged, wait_for_run
 from playwright.sync_api import Page, expect
-from quart import Response
-from support import get, make_app, serve
+from quart import Response, request
+from support import EVENTS, get, make_app, serve
 
 from examples.docsearch.app import create_app
 from vizpipe_trio import Event, Pipe
@@ -30,6 +30,28 @@ async def test_all_addresses_begin_with_the_prefix(browse: Chromium) -> None:
         assert (await get(url, "/ops/api/viz/stats?token=right")).json()["emitted"] == 1
 
 
+async def test_the_token_of_one_dashboard_is_not_told_to_another(browse: Chromium) -> None:
+    app = make_app(Pipe(), token="red", url_prefix="/red")
+    app.register_blueprint(viz_blueprint(Pipe(), token="blue", url_prefix="/blue"), name="blue")
+    told: list[tuple[str, str | None]] = []
+
+    @app.before_request
+    async def listen() -> None:  # noqa: ASYNC124 - Quart's interface
+        if request.path.endswith(EVENTS):
+            told.append((request.path.removesuffix(EVENTS), request.headers.get("Authorization")))
+
+    def script(page: Page) -> None:
+        for name in ("red", "blue"):
+            page.goto(f"{url}/{name}/viz/?token={name}")
+            expect(page.locator("#words")).to_have_text("Live")
+        page.goto(f"{url}/red/viz/")
+        expect(page.locator("#words")).to_have_text("Live")
+
+    async with serve(app, seconds=60) as url:
+        await browse(script)
+    assert set(told) == {("/red", "Bearer red"), ("/blue", "Bearer blue")}
+
+
 async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> None:
     pipe = Pipe()
     app = make_app(pipe, token="right")
@@ -50,7 +72,7 @@ async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> N
     def script(page: Page) -> None:
         page.goto(url + "/team/search/viz/?token=right&op=QUERY")
         expect(page.locator("#words")).to_have_text("Live")
-        assert page.url == url + "/team/search/viz/?op=QUERY"
+        expect(page).to_have_url(url + "/team/search/viz/?op=QUERY")
         pipe.emit(Event())
         expect(rows(page)).to_have_count(1)
 
@@ -151,15 +173,16 @@ async def test_a_search_in_the_example_runs_through_the_pipeline_on_its_own_page
             "vector",
             "merge",
         ]
+        note_runs(page)
         page.get_by_role("button", name="for loop", exact=True).click()
-        page.wait_for_selector(".viz-run.viz-marked", state="attached")
+        wait_for_run(page, "viz-marked")
         expect(page.locator("#events .mine")).to_have_count(1)
         expect(page.locator(".viz-stage", has_text="lookup").locator(".viz-count")).to_have_text("1 answered")
         page.get_by_role("button", name="for loop", exact=True).click()
         expect(page.locator(".viz-stage", has_text="cache").locator(".viz-count")).to_have_text("1 answered")
         page.get_by_role("link", name="Dashboard").click()
         expect(page.locator("#words")).to_have_text("Live")
-        assert page.url == url + "/viz/"
+        expect(page).to_have_url(url + "/viz/")
 
     async with serve(create_app(pipe, token="right"), seconds=60) as url:
         await browse(script)

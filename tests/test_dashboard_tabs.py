@@ -4,13 +4,12 @@ import re
 from typing import Any
 
 import pytest
-import trio
-from browsing import WITHOUT_WORKERS, Chromium, new_tab, number, rows
+from browsing import WITHOUT_WORKERS, Chromium, StandStill, new_tab, number, rows
 from playwright.sync_api import BrowserContext, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 from quart import Response, request
 from quart_trio import QuartTrio
-from support import make_app, serve
+from support import EVENTS, make_app, serve
 
 from vizpipe_trio import Event, Pipe
 
@@ -22,10 +21,10 @@ def tabs(context: BrowserContext, url: str, queries: list[str]) -> list[Page]:
 
 
 def hasten(app: QuartTrio) -> None:
-    """Have hub and tabs look after each other in tenths of a second."""
+    """Have hub and tabs look after each other often, and give up early: not for any pause of a busy machine."""
     faster = {
         "/viz/hub.js": ("PING_MS = 3000;", "PING_MS = 100;"),
-        "/viz/link.js": ("SILENCE_MS = 10000;", "SILENCE_MS = 1000;"),
+        "/viz/link.js": ("SILENCE_MS = 5000;", "SILENCE_MS = 1500;"),
     }
 
     @app.after_request
@@ -140,6 +139,7 @@ async def test_a_tab_whose_filter_is_applied_here_does_not_know_how_many_it_miss
 async def test_a_page_whose_policy_forbids_workers_shares_a_tab_instead(browse: Chromium) -> None:
     pipe = Pipe()
     app = make_app(pipe, token="right")
+    hasten(app)  # Chromium does not always say that it was forbidden
     blocked = 0
 
     @app.after_request
@@ -209,6 +209,75 @@ async def test_the_others_go_on_when_the_tab_crashes_that_had_begun_the_worker(b
         await browse(script, quiet=False)  # what crashes complains
 
 
+async def test_a_tab_that_stands_still_does_not_keep_the_events_from_the_others(browse: Chromium) -> None:
+    pipe = Pipe()
+    app = make_app(pipe, token="right")
+    stand_still = StandStill(browse, app)
+    hasten(app)
+
+    def script(page: Page) -> None:
+        page.context.add_init_script(WITHOUT_WORKERS)
+        holder, other = tabs(page.context, url, [""] * 2)
+        pipe.emit(Event(subject="before"))
+        expect(rows(other)).to_have_count(1)
+        assert pipe.statistics().clients == 1
+        with stand_still(holder):
+            pipe.emit(Event(subject="meanwhile"))
+            browse.wait_for_clients(pipe, 2)  # the other one has a connection of its own
+            pipe.emit(Event(subject="after"))
+            expect(rows(other)).to_have_count(3)
+            assert other.locator("#events .subject").all_inner_texts() == ["after", "meanwhile", "before"]
+        for tab in (holder, other):
+            expect(tab.locator("#seen")).to_have_text("3")
+            assert number(tab, "#missed-all") == 0
+
+    async with serve(app, seconds=60) as url:
+        await browse(script, quiet=False)  # the browser warns of a request that blocks
+
+
+async def test_a_tab_without_a_token_goes_on_when_the_one_that_has_it_is_closed(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.context.add_init_script(WITHOUT_WORKERS)
+        first = new_tab(page.context, f"{url}/viz/?token=right")
+        second = new_tab(page.context, f"{url}/viz/")
+        pipe.emit(Event())
+        expect(rows(second)).to_have_count(1)
+        first.close()
+        pipe.emit(Event())
+        expect(rows(second)).to_have_count(2)
+        expect(second.locator("#words")).to_have_text("Live")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_lent_token_that_is_not_taken_any_more_gives_way_to_a_good_one(browse: Chromium) -> None:
+    pipe = Pipe()
+    tokens = ["old"]
+    app = make_app(pipe)
+
+    @app.before_request
+    async def guard() -> Response | None:  # noqa: ASYNC124 - Quart's interface
+        if request.path != EVENTS or request.headers.get("Authorization") == f"Bearer {tokens[-1]}":
+            return None
+        return Response('{"error": "the right token is needed"}', 401)
+
+    def script(page: Page) -> None:
+        page.context.add_init_script(WITHOUT_WORKERS)
+        first = new_tab(page.context, f"{url}/viz/?token=old")
+        second = new_tab(page.context, f"{url}/viz/")
+        tokens.append("new")
+        first.close()
+        expect(second.locator("#words")).to_have_text("Refused")
+        new_tab(page.context, f"{url}/viz/?token=new")
+        expect(second.locator("#words")).to_have_text("Live")
+
+    async with serve(app, seconds=60) as url:
+        await browse(script, quiet=False)  # the browser warns of what is refused
+
+
 async def test_without_workers_and_locks_each_tab_has_its_own_connection(browse: Chromium) -> None:
     pipe = Pipe()
 
@@ -275,13 +344,7 @@ async def test_a_page_that_comes_back_out_of_the_cache_says_when_it_may_have_mis
 async def test_a_tab_that_stood_still_for_long_comes_back_and_misses_nothing(browse: Chromium) -> None:
     pipe = Pipe()
     app = make_app(pipe, token="right")
-    release = trio.Event()
-
-    @app.get("/held")
-    async def held() -> str:
-        await release.wait()
-        return ""
-
+    stand_still = StandStill(browse, app)
     hasten(app)
 
     def script(page: Page) -> None:
@@ -289,14 +352,9 @@ async def test_a_tab_that_stood_still_for_long_comes_back_and_misses_nothing(bro
         browse.wait_for_clients(pipe, 1)
         pipe.emit(Event(subject="before"))
         expect(rows(page)).to_have_count(1)
-        page.evaluate("""setTimeout(() => {
-            const request = new XMLHttpRequest();
-            request.open("GET", "/held", false);
-            request.send();
-        })""")
-        browse.wait_for_clients(pipe, 0)  # the hub has given it up
-        pipe.emit(Event(subject="meanwhile"))
-        browse.in_trio(release.set)
+        with stand_still(page):
+            browse.wait_for_clients(pipe, 0)  # the hub has given it up
+            pipe.emit(Event(subject="meanwhile"))
         browse.wait_for_clients(pipe, 1)
         pipe.emit(Event(subject="after"))
         expect(rows(page)).to_have_count(3)
@@ -351,7 +409,7 @@ async def test_tabs_go_on_exactly_at_a_handover_whatever_an_id_looks_like(browse
             setTimeout(() => post.call(this, message), 300);
         };
         let joined = 0; // hubs whose stream was live for this tab
-        const heard = new BroadcastChannel("vizpipe " + new URL("/api/viz/events", location.origin));
+        const heard = new BroadcastChannel("vizpipe 1 " + new URL("/api/viz/events", location.origin));
         heard.onmessage = ({ data: { to, message } }) => {
             if (to === own && message.state?.name === "live") document.documentElement.dataset.joined = joined += 1;
         };

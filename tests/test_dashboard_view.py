@@ -17,7 +17,7 @@ async def test_the_token_leaves_the_address_and_stays_with_its_tab(browse: Chrom
     def script(page: Page) -> None:
         page.goto(url + VIZ + "&op=WRITE")
         expect(page.locator("#words")).to_have_text("Live")
-        assert page.url == url + "/viz/?op=WRITE"
+        expect(page).to_have_url(url + "/viz/?op=WRITE")
         page.reload()
         expect(page.locator("#words")).to_have_text("Live")
         assert page.evaluate("Object.entries(localStorage).length") == 0
@@ -62,7 +62,7 @@ async def test_filters_are_the_servers_and_are_kept_in_the_address(browse: Chrom
         page.get_by_role("textbox", name="Add a label").fill("a&b")
         page.keyboard.press("Enter")
         query = "op=WRITE&status=DENIED&actor_type=agent&source=gate&label=a%26b"
-        assert page.url == f"{url}/viz/?{query}"
+        expect(page).to_have_url(f"{url}/viz/?{query}")
         expect(page.locator("#words")).to_have_text("Live")
         wanted = {"op": "WRITE", "status": "DENIED", "actor_type": "agent", "source": "gate"}
         pipe.emit(Event(subject="no"))
@@ -72,7 +72,7 @@ async def test_filters_are_the_servers_and_are_kept_in_the_address(browse: Chrom
         expect(rows(page)).to_contain_text("yes")
         assert pipe.statistics().filtered == 2
         page.get_by_role("checkbox", name="a&b").click()
-        assert page.url == f"{url}/viz/?op=WRITE&status=DENIED&actor_type=agent&source=gate"
+        expect(page).to_have_url(f"{url}/viz/?op=WRITE&status=DENIED&actor_type=agent&source=gate")
         expect(page.get_by_role("checkbox", name="a&b")).to_have_count(0)
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
@@ -90,8 +90,9 @@ async def test_an_address_that_is_shared_shows_the_same_view(browse: Chromium) -
         page.keyboard.press("Enter")
         page.get_by_role("searchbox", name="Text").fill("cheese")
         page.get_by_role("radio", name="2 min").check()
+        expect(page).to_have_url(f"{url}/viz/?op=WRITE&label=a&text=cheese&window=120")
         other = new_tab(page.context, page.url)  # without a token: this browser has one
-        assert other.url == page.url == f"{url}/viz/?op=WRITE&label=a&text=cheese&window=120"
+        expect(other).to_have_url(page.url)
         expect(other.get_by_role("checkbox", name="WRITE")).to_be_checked()
         expect(other.get_by_role("checkbox", name="a", exact=True)).to_be_checked()
         expect(other.get_by_role("searchbox", name="Text")).to_have_value("cheese")
@@ -100,6 +101,17 @@ async def test_an_address_that_is_shared_shows_the_same_view(browse: Chromium) -
         expect(rows(other)).to_have_count(1)
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_the_address_says_what_is_shown_and_no_more(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&actor=agent&window=45&source=&text=%20&op=WRITE")
+        expect(page.locator("#words")).to_have_text("Live")
+        expect(page).to_have_url(f"{url}/viz/?op=WRITE")
+        assert page.get_by_role("checkbox", checked=True).count() == 1
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
         await browse(script)
 
 
@@ -232,7 +244,7 @@ async def test_a_browser_that_keeps_nothing_for_a_page_shows_it(browse: Chromium
         })""")
         page.goto(url + VIZ)
         expect(page.locator("#words")).to_have_text("Live")
-        assert page.url == url + "/viz/"
+        expect(page).to_have_url(url + "/viz/")
 
     async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
         await browse(script)

@@ -168,6 +168,7 @@ def viz_blueprint(
             endpoint=f"page_{file.path.replace('.', '_')}",
             view_func=partial(_page, file),
         )
+    blueprint.add_url_rule("/viz", endpoint="page_without_slash", view_func=_add_slash)
     return blueprint
 
 
@@ -233,6 +234,13 @@ def _first(query: _Query, name: str) -> str | None:
 
 async def _page(file: PageFile) -> Response:  # noqa: ASYNC124 - as in guarded
     return _response(file.content, 200, {**PAGE_HEADERS, "Content-Type": file.content_type})
+
+
+async def _add_slash() -> Response:  # noqa: ASYNC124 - as in guarded
+    # Quart's own redirect is to a whole address, as the server sees it: behind a proxy without the path that
+    # was stripped, and without TLS, for all that the query may have the token.
+    location = f"viz/?{request.query_string.decode('latin-1')}"
+    return _response(b"", 308, {**PAGE_HEADERS, "Location": location})
 
 
 def _response(body: bytes | ResponseBody, status: int, headers: dict[str, str]) -> Response:

@@ -13,7 +13,7 @@ export class Account {
   #windows;
 
   // `stages` are names in order, where they are known beforehand.
-  constructor(now, stages = []) {
+  constructor(now, stages) {
     this.#windows = new Map(WINDOWS.map((seconds) => [seconds, new Window(seconds, now)]));
     stages.forEach((name, index) => this.#stages.set(name, index + 1));
   }
@@ -33,10 +33,7 @@ export class Account {
     const total = this.missed.get(reason);
     total.known += missed ?? 0;
     total.unknown ||= missed === null;
-    for (const window of this.#at(now)) {
-      window.count("missed", missed ?? 0, now);
-      if (missed === null) window.count("unknown", 1, now);
-    }
+    for (const window of this.#at(now)) window.count("missed", 1, now);
   }
 
   // Say so now and then while there is no connection, and at its end.
@@ -61,8 +58,8 @@ export class Account {
   // Each stage with its part of the last so many seconds, in the pipeline's order.
   stages(seconds, now) {
     const window = this.window(seconds, now);
-    const names = [...this.#stages].sort(([, a], [, b]) => a - b).map(([name]) => name);
-    return names.map((name) => ({ name, ...window.stage(name) }));
+    const stages = [...this.#stages].sort(([, a], [, b]) => a - b);
+    return stages.map(([name]) => ({ name, ...window.stage(name) }));
   }
 
   #at(now) {

@@ -66,22 +66,23 @@ export class Charts {
   }
 }
 
-// Of each chart: its series, with what they say of the whole window and (by `text`) of one slot, and the headline.
+// Of each chart: its series (NaN where there is no place), with what they say of the whole window and (by `text`)
+// of one slot, and the headline.
 
 function ratesOf(window, { places, marks, isLowerBound }, now) {
   const seen = Math.max(window.seconds(now), 1);
   const series = ["QUERY", "WRITE"].map((name, index) => ({
     name,
-    values: places.map((place) => (place === null ? NaN : window.series[name][place] / window.slotSeconds)),
+    values: places.map((place) => window.series[name][place] / window.slotSeconds),
     colour: ["accent", "second"][index],
     all: rate(window.sum(name) / seen, isLowerBound),
   }));
-  return { kind: "areas", series, text: (value, slot) => rate(value || 0, isLowerBound && marks[slot] !== "") };
+  return { kind: "areas", series, text: (value, slot) => rate(value, isLowerBound && marks[slot] !== "") };
 }
 
 function latenciesOf(window, { places }) {
   const some = (index) => places.slice(Math.max(index - SMOOTH + 1, 0), index + 1).filter((place) => place !== null);
-  const slots = places.map((_, index) => window.quantilesOf(some(index), QUANTILES));
+  const slots = places.map((_, index) => window.quantiles(QUANTILES, some(index)));
   const all = window.quantiles(QUANTILES).map(quantile);
   const series = [
     { name: "p50", colour: "accent", thick: 2 },
@@ -97,7 +98,7 @@ function sharesOf(window, { places }) {
   const total = names.reduce((sum, name) => sum + window.sum(name), 0);
   const series = names.map((name, index) => ({
     name,
-    values: places.map((place) => (place === null ? NaN : window.series[name][place] / all(place))),
+    values: places.map((place) => window.series[name][place] / all(place)),
     colour: ["second", "warn", "bad"][index],
     all: share(window.sum(name), total),
   }));
@@ -117,12 +118,9 @@ function legendOf(figure, name, colour) {
 
 function frameOf(window, seconds) {
   const places = window.places();
-  const { missed, unknown, away } = window.series;
-  const marks = places.map((place) =>
-    place === null ? "" : missed[place] || unknown[place] ? "missed" : away[place] ? "away" : "",
-  );
-  const lost = window.sum("missed") > 0 || window.sum("unknown") > 0;
-  return { places, marks, seconds, note: lost ? "some are missing" : "" };
+  const { missed, away } = window.series;
+  const marks = places.map((place) => (missed[place] ? "missed" : away[place] ? "away" : ""));
+  return { places, marks, seconds, note: window.sum("missed") > 0 ? "some are missing" : "" };
 }
 
 function rateNow(window, now) {

@@ -18,11 +18,11 @@ const setting = (name) => document.querySelector(`meta[name="vizpipe-${name}"]`)
 const now = () => performance.now() / 1000;
 
 const stages = JSON.parse(setting("stages"));
-const reasonParts = new Map(); // reason → where its total is written
-let account = new Account(now(), stages);
+let account;
+let isFirst; // connection for this question
 let paused = false;
 let pausedAt = 0; // events
-let awaySince = null;
+let awaySince;
 let late = { since: 0, until: 0 };
 let delay = NaN;
 let token = takeToken();
@@ -52,7 +52,9 @@ const link = new Link({ state: become, items: take });
 
 // Another question has another answer: what was counted for the last one is put away.
 function begin() {
+  isFirst = true;
   account = new Account(now(), stages);
+  for (const reason of document.querySelectorAll(".reason")) reason.remove();
   tail.clear();
   pause(false);
   awaySince = null;
@@ -74,10 +76,12 @@ function pause(on) {
 
 function become(state) {
   if (state.name === "live") {
-    if (awaySince !== null) {
+    if (isFirst) account = new Account(now(), stages); // before that it could see nothing
+    else if (awaySince !== null) {
       account.away(awaySince, now());
       late = { since: awaySince, until: now() + LATE_SECONDS };
     }
+    isFirst = false;
     awaySince = null;
   } else if (state.name !== "connecting") awaySince ??= now();
   line.become(state);
@@ -141,18 +145,17 @@ function writeMissing(element, total) {
 }
 
 function reasonPart(reason) {
-  if (!reasonParts.has(reason)) {
-    const total = make("dd", "");
-    total.dataset.reason = reason;
-    part("counts").append(make("div", "reason", make("dt", "", reason), total));
-    reasonParts.set(reason, total);
-  }
-  return reasonParts.get(reason);
+  const known = document.querySelector(`[data-reason="${CSS.escape(reason)}"]`);
+  if (known) return known;
+  const total = make("dd", "");
+  total.dataset.reason = reason;
+  part("counts").append(make("div", "reason", make("dt", "", reason), total));
+  return total;
 }
 
 function tailNote() {
   if (paused) return `Paused: ${count(account.seen - pausedAt)} went by`;
-  if (tail.held && tail.newer > 0) return `Held while you are on it: ${count(tail.newer)} newer`;
+  if (tail.heldBack > 0) return `Held while you are on it: ${count(tail.heldBack)} newer`;
   return view.text ? `Those with “${view.text}”` : "";
 }
 

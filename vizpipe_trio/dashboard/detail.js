@@ -78,8 +78,7 @@ function waterfall({ stages, total_ms: total }) {
   let from = 0;
   const rows = stages.map(({ name, ms, hit }) => {
     const row = bar(name, duration(ms), from / all, ms / all);
-    if (hit) row.classList.add("hit");
-    if (ms === 0 && !hit) row.classList.add("idle");
+    row.className = hit ? "hit" : ms === 0 ? "idle" : "";
     if (hit) row.firstElementChild.append(make("em", "", "answered"));
     from += ms;
     return row;

@@ -3,26 +3,32 @@
 // The tab that holds the lock is the one. A browser without locks, which is any on a page that came
 // over plain HTTP from another machine, gets a hub for each tab.
 
-import { Hub } from "./hub.js";
+import { EVENTS, Hub } from "./hub.js";
 
+export const NAME = "vizpipe 1"; // of what page and hub say: after an upgrade, old tabs have a hub of their own
 const SETTLE_MS = 300; // in which all tabs tell a new hub where they were
 
-// Returns a port to the hub, like a MessagePort. `onNewHub` is called when a new hub has to be told.
-export function electedPort(url, onNewHub) {
+// Returns a port to a hub in this page alone, like a MessagePort.
+export function ownPort() {
+  const port = {};
+  const pass = startHub((_, message) => port.onmessage({ data: message }));
+  port.postMessage = (message) => pass("", message);
+  return port;
+}
+
+// Returns a port to the hub. `onNewHub` is called when a new hub has to be told.
+export function electedPort(_, onNewHub) {
+  if (!navigator.locks) return ownPort();
   const self = Math.random().toString(36).slice(2);
-  const port = { onmessage: null, postMessage: null };
-  if (!navigator.locks) {
-    const pass = startHub(url, (_, message) => port.onmessage({ data: message }));
-    port.postMessage = (message) => pass(self, message);
-    return port;
-  }
-  const channel = new BroadcastChannel(`vizpipe ${url}`);
+  const port = {};
+  const name = `${NAME} ${EVENTS}`;
+  const channel = new BroadcastChannel(name);
   port.postMessage = (message) => channel.postMessage({ to: "hub", from: self, message });
   channel.addEventListener("message", ({ data: { to, message } }) => {
     if (to === self) port.onmessage({ data: message });
     else if (to === "all") onNewHub();
   });
-  navigator.locks.request(`vizpipe ${url}`, async () => {
+  navigator.locks.request(name, async () => {
     // What comes in until the hub is there; then all tabs join at once, before a stream has brought anything.
     const heard = [];
     let pass = (from, message) => heard.push([from, message]);
@@ -33,7 +39,7 @@ export function electedPort(url, onNewHub) {
     channel.postMessage({ to: "all" });
     onNewHub();
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-    pass = startHub(url, (to, message) => {
+    pass = startHub((to, message) => {
       if (to === self) port.onmessage({ data: message });
       else channel.postMessage({ to, message });
     });
@@ -44,12 +50,12 @@ export function electedPort(url, onNewHub) {
 }
 
 // Returns what takes a tab's message to a new hub in this page; `answer` takes the hub's to a tab.
-function startHub(url, answer) {
-  const hub = new Hub(url);
+function startHub(answer) {
+  const hub = new Hub();
   const ends = new Map();
   return (from, message) => {
     if (!ends.has(from)) {
-      const end = { onmessage: null, postMessage: (told) => answer(from, told) };
+      const end = { postMessage: (told) => answer(from, told) };
       ends.set(from, end);
       hub.attach(end);
     }

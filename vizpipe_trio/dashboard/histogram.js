@@ -5,7 +5,7 @@
 
 const LEAST_MS = 0.001;
 const GROWTH = Math.log(1.1);
-export const BUCKETS = 267;
+const BUCKETS = 267;
 
 export function bucketOf(ms) {
   if (!(ms > LEAST_MS)) return 0;
@@ -14,6 +14,8 @@ export function bucketOf(ms) {
 
 const middleOf = (bucket) => (bucket === 0 ? 0 : LEAST_MS * Math.exp(GROWTH * (bucket - 0.5)));
 export const MOST_MS = LEAST_MS * Math.exp(GROWTH * (BUCKETS - 2)); // what is longer is in the last one
+
+export const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
 
 export class Histogram {
   #slots;
@@ -43,9 +45,9 @@ export class Histogram {
   }
 
   // The quantiles of the whole window, or of some slots; NaN where there is nothing. Shares ascend.
-  quantiles(shares, slots = null) {
-    const counts = slots === null ? this.#total : this.#sum(slots);
-    const all = counts.reduce((sum, number) => sum + number, 0);
+  quantiles(shares, slots) {
+    const counts = slots ? this.#sum(slots) : this.#total;
+    const all = total(counts);
     if (all === 0) return shares.map(() => NaN);
     let bucket = 0;
     let below = counts[0];

@@ -5,12 +5,14 @@
 
 import { Stream } from "./stream.js";
 
+export const EVENTS = new URL("../api/viz/events", import.meta.url).href;
 const MOST_FILTERED_STREAMS = 3; // and one of everything: two connections are left for pages
 const MOST_UNTAKEN = 8192; // events that a tab has not taken yet; then it misses some, as the server's clients do
 const PING_MS = 3000;
 const MOST_PINGS = 40; // without an answer. They are counted, since the time goes on while the machine sleeps
 
-// What the server knows values of.
+// What the server filters by, and all values where it knows them.
+export const FILTERS = ["op", "status", "actor_type", "source", "label"];
 export const VALUES = {
   op: ["QUERY", "WRITE"],
   status: ["ALLOWED", "FILTERED", "DENIED"],
@@ -18,13 +20,11 @@ export const VALUES = {
 };
 
 export class Hub {
-  #url;
   #streams = new Map();
   #tabs = new Set();
   #goodToken = null; // the last one that the server took: for a tab that was opened without
 
-  constructor(url) {
-    this.#url = url;
+  constructor() {
     setInterval(() => this.#pingAll(), PING_MS);
   }
 
@@ -47,16 +47,17 @@ export class Hub {
     if (message.type === "bye") this.#leave(tab);
     else if (message.type === "watch") this.#watch(tab, message);
     else if (isBack) tab.tell({ type: "again" }); // it was taken for gone, and its stream is not there any more
+    else if (message.type === "ping") tab.tell({ type: "pong" });
     else if (message.type === "taken") tab.taken(message);
     else if (message.type === "retry") tab.stream?.source.tryNow();
   }
 
-  #watch(tab, { watch, query, token, place, silenceMs }) {
+  #watch(tab, { watch, query, token, lent, place, silenceMs }) {
     this.#quit(tab);
     tab.begin(watch);
-    token ??= this.#goodToken;
+    token ??= this.#goodToken ?? lent;
     let key = JSON.stringify([token, query]);
-    const filtered = [...this.#streams.values()].filter((stream) => stream.query !== "").length;
+    const filtered = [...this.#streams.values()].filter((stream) => stream.query).length;
     tab.wants = null;
     if (query !== "" && filtered >= MOST_FILTERED_STREAMS && !this.#streams.has(key) && isKnown(query)) {
       tab.wants = wantedBy(query);
@@ -75,7 +76,7 @@ export class Hub {
   }
 
   #open(stream, token, place, silenceMs) {
-    const url = stream.query ? `${this.#url}?${stream.query}` : this.#url;
+    const url = stream.query ? `${EVENTS}?${stream.query}` : EVENTS;
     const tell = {
       state: ({ name }) => {
         for (const tab of stream.tabs) tab.say(stream.source);
@@ -170,7 +171,7 @@ class Tab {
 
 function isKnown(query) {
   return [...new URLSearchParams(query)].every(
-    ([name, value]) => VALUES[name]?.includes?.(value) ?? ["source", "label"].includes(name),
+    ([name, value]) => FILTERS.includes(name) && (VALUES[name]?.includes(value) ?? true),
   );
 }
 

@@ -6,12 +6,10 @@
 // The states are those of stream.js. An item is an event, {id, data} with its JSON as it came, or a gap,
 // {missed, reason}, where `missed` is null if the number can't be known.
 
-import { electedPort } from "./election.js";
+import { NAME, electedPort, ownPort } from "./election.js";
 
-const EVENTS = new URL("../api/viz/events", import.meta.url).href;
-const PROTOCOL = 1; // between page and worker: after an upgrade, old tabs and new ones have a worker each
 const HEARTBEATS = 2.5; // without any of them the connection is lost
-const SILENCE_MS = 10000; // of a worker, which pings more often: it is not there
+const SILENCE_MS = 5000; // of a hub, which pings more often: it is asked, and after as long again it is left
 const PLACES = 10000; // more than another tab of this browser can be behind
 
 export class Link {
@@ -19,6 +17,7 @@ export class Link {
   #port;
   #silence;
   #watched = null;
+  #lent; // the token that the server took, for the next hub, which knows no other tab's
   #watch = 0;
   #place = null; // up to which it has all, see stream.js
   #places = new Set(); // the last ones
@@ -34,40 +33,33 @@ export class Link {
     window.addEventListener("pageshow", (event) => event.persisted && this.#again());
   }
 
-  #open(canShare = "SharedWorker" in window) {
-    if (!canShare) {
-      this.#use(electedPort(EVENTS, () => this.#again()));
-      return;
-    }
-    const options = { type: "module", name: `vizpipe ${PROTOCOL}` };
-    const worker = new SharedWorker(new URL("worker.js", import.meta.url), options);
-    const { port } = worker;
+  // A worker may be forbidden, which Chromium does not always say, and dies with the tab that began it; a tab may
+  // stand still. Each way is for where those before it do not work.
+  #open(way = window.SharedWorker ? 0 : 1) {
     let hasSpoken = false;
     const leave = () => {
       if (this.#port !== port) return;
       port.postMessage({ type: "bye" });
-      this.#open(hasSpoken);
+      this.#open(way === 0 && hasSpoken ? 0 : way + 1);
       this.#again();
     };
-    const listen = () => {
+    const listen = (then) => {
       clearTimeout(this.#silence);
-      this.#silence = setTimeout(leave, SILENCE_MS);
+      this.#silence = setTimeout(then, SILENCE_MS);
     };
-    // A page's policy may forbid it, which Chromium does not always say; and it dies with the tab that began it.
-    worker.onerror = leave;
-    this.#use(port, () => {
-      hasSpoken = true;
-      listen();
-    });
-    listen();
-  }
-
-  #use(port, noteWord) {
-    this.#port = port;
+    const ask = () => {
+      listen(leave);
+      port.postMessage({ type: "ping" });
+    };
+    const port = [workerPort, electedPort, ownPort][way](leave, () => this.#again());
     port.onmessage = ({ data }) => {
-      noteWord?.();
+      if (this.#port !== port) return;
+      hasSpoken = true;
+      listen(ask);
       this.#hear(data);
     };
+    this.#port = port;
+    listen(ask);
   }
 
   // Ask for the events that a filter's query lets through, from now on.
@@ -86,7 +78,7 @@ export class Link {
   #again() {
     if (this.#watched === null) return;
     this.#watch += 1;
-    this.#port.postMessage({ type: "watch", watch: this.#watch, place: this.#place, ...this.#watched });
+    this.#port.postMessage({ type: "watch", watch: this.#watch, place: this.#place, lent: this.#lent, ...this.#watched });
   }
 
   #hear(message) {
@@ -96,7 +88,9 @@ export class Link {
     else if (message.type === "again") this.#again();
     else if (message.type === "state") {
       this.#tell.state(message.state);
-      if (message.state.name === "live") this.#goOnFrom(message.place);
+      if (message.state.name !== "live") return;
+      this.#lent = message.state.token;
+      this.#goOnFrom(message.place);
     } else if (message.type === "items") {
       // Two hubs that follow on each other may both bring an event.
       const items = message.items.filter(({ id }) => id === undefined || this.#reach(id));
@@ -120,4 +114,10 @@ export class Link {
     this.#place = place;
     return true;
   }
+}
+
+function workerPort(onError) {
+  const worker = new SharedWorker(new URL("worker.js", import.meta.url), { type: "module", name: NAME });
+  worker.onerror = onError;
+  return worker.port;
 }

@@ -20,7 +20,7 @@ export class Pipeline {
   #stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
   // Fills an element. `stages` are names in order, where they are known beforehand.
-  constructor(element, { stages = [] } = {}) {
+  constructor(element, { stages }) {
     element.classList.add("viz-pipeline");
     this.#list = make("ol", "viz-stages");
     this.#runs = make("div", "viz-runs");

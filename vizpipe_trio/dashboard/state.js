@@ -26,7 +26,6 @@ export class StateLine {
 
   constructor({ tryNow, openWith }) {
     part("try-now").addEventListener("click", tryNow);
-    part("try-again").addEventListener("click", tryNow);
     part("token-form").addEventListener("submit", (event) => {
       event.preventDefault();
       openWith(part("token").value);
@@ -40,7 +39,7 @@ export class StateLine {
   become(state) {
     this.#state = state;
     part("state").dataset.state = state.name;
-    hide(part("try-now"), state.until === undefined);
+    hide(part("try-now"), state.until === undefined && (state.name !== "refused" || state.status === 401));
     write(part("announced"), WORDS[state.name]);
     this.#notice(state);
     this.tick();
@@ -76,7 +75,6 @@ export class StateLine {
     const choices = allowed ? `. There are: ${allowed.join(", ")}` : "";
     part("notice-why").textContent = `${status ? `${status}: ` : ""}${why}${choices}`;
     part("token-form").hidden = status !== 401;
-    part("try-again").hidden = name !== "refused" || status === 401;
   }
 }
 

@@ -4,9 +4,10 @@ import { EventStreamParser } from "./sse.js";
 
 const RETRY_MS = 2000; // until the server says otherwise
 const LONGEST_RETRY_MS = 15000;
+const LONGEST_TIMER_MS = 2 ** 31 - 1; // a longer one ends at once
 
-// States: connecting, live, waiting (until a time, for the next try), refused (for good, until somebody
-// asks again), full (all places are taken) and ended (the pipe has), the last two with a next try as well.
+// States: connecting, live, waiting (until a time, for the next try), refused (if by the blueprint, until somebody
+// asks again), full (all places are taken) and ended (the pipe has), the others with a next try as well.
 export class Stream {
   state = { name: "connecting" };
   place; // the last event's ID; before there is one, the name of a moment, which begins with what no ID has
@@ -49,11 +50,10 @@ export class Stream {
     while (!this.#closed) {
       const outcome = await this.#connect();
       if (this.#closed) return;
-      const waitMs = outcome.waitMs ?? this.#backOff();
-      if (outcome.name === "refused") this.#become(outcome);
-      else this.#become({ ...outcome, until: Date.now() + waitMs });
-      await this.#pause(outcome.name === "refused" ? null : waitMs);
-      if (!this.#closed && this.state.name === "refused") this.#become({ name: "connecting" });
+      const waitMs = outcome.isFinal ? null : (outcome.waitMs ?? this.#backOff());
+      this.#become(outcome.isFinal ? outcome : { ...outcome, until: Date.now() + waitMs });
+      await this.#pause(waitMs);
+      if (!this.#closed && outcome.isFinal) this.#become({ name: "connecting" });
     }
   }
 
@@ -61,13 +61,14 @@ export class Stream {
   async #connect() {
     this.#connection = new AbortController();
     const headers = { Accept: "text/event-stream" };
-    if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
+    // A right token has no other characters, and a header takes none: let the server say so.
+    if (this.#token) headers.Authorization = `Bearer ${this.#token.replace(/[^ -~]/g, "?")}`;
     if (this.#hasEvent) headers["Last-Event-ID"] = this.place;
     let watchdog = 0;
     const listen = () => {
       clearTimeout(watchdog);
-      // A server whose heartbeats are never, or too far apart for a timer, is trusted.
-      if (this.#silenceMs < 2 ** 31) watchdog = setTimeout(() => this.#connection.abort(), this.#silenceMs);
+      // A server whose heartbeats are too far apart for that is trusted.
+      if (this.#silenceMs <= LONGEST_TIMER_MS) watchdog = setTimeout(() => this.#connection.abort(), this.#silenceMs);
     };
     listen();
     try {
@@ -123,7 +124,7 @@ export class Stream {
   async #pause(ms) {
     await new Promise((resolve) => {
       this.#tryNow = resolve;
-      if (ms !== null) setTimeout(resolve, ms);
+      if (ms !== null) setTimeout(resolve, Math.min(ms, LONGEST_TIMER_MS));
     });
     this.#tryNow = null;
   }
@@ -140,11 +141,12 @@ function isStream({ status, headers }) {
 
 async function refusal(response) {
   const { status } = response;
-  // What is no JSON of this form does not come from the blueprint: a proxy, or the host's own way to log in.
+  // What is no JSON of this form is not the blueprint's: a proxy's without a server, or a host's way to log in. It passes.
   const { error, allowed } = Object(await response.json().catch(() => null));
-  const why = typeof error === "string" ? error : "the answer is not an event stream";
+  const isOurs = typeof error === "string";
+  const why = isOurs ? error : "the answer is not an event stream";
   const waitMs = Number(response.headers.get("Retry-After")) * 1000 || undefined;
   const isOver = status >= 500 || waitMs;
   const name = !isOver ? "refused" : /^all .* taken$/.test(why) ? "full" : why === "the pipe has ended" ? "ended" : "waiting";
-  return { name, status, why, allowed, waitMs };
+  return { name, status, why, allowed, waitMs, isFinal: isOurs && !isOver };
 }

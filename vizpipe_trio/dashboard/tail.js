@@ -38,12 +38,9 @@ export class Tail {
     body.addEventListener("keydown", (event) => this.#walk(event));
   }
 
-  get held() {
-    return this.#held.size > 0;
-  }
-
-  get newer() {
-    return this.#newer;
+  // How many wait until nobody is on the table.
+  get heldBack() {
+    return this.#held.size > 0 ? this.#newer : 0;
   }
 
   get isEmpty() {
@@ -73,7 +70,7 @@ export class Tail {
 
   // Draws what waits, unless it is held or the next beat is still to come; says whether that was much.
   draw(now) {
-    if (this.#waiting.length === 0 || this.held || now < this.#nextBeat) return false;
+    if (this.#waiting.length === 0 || this.#held.size > 0 || now < this.#nextBeat) return false;
     const fresh = this.#waiting.filter((record) => this.#fits(record));
     const isBusy = fresh.length > BUSY;
     if (isBusy) this.#nextBeat = now + BEAT_MS;

@@ -1,19 +1,15 @@
 // What the page is asked to show. It is kept in the address, so that a view can be shared; the token is not.
 
 import { WINDOWS } from "./account.js";
-import { VALUES } from "./hub.js";
+import { FILTERS, VALUES } from "./hub.js";
 import { make } from "./words.js";
 
-const FILTERS = [...Object.keys(VALUES), "source", "label"];
-const TOKEN = "vizpipe-token";
+const TOKEN = `vizpipe-token ${location.pathname}`; // what is behind another path may be another server
 
-// The token leaves the address at once, and lives no longer than the tab.
+// The token lives no longer than the tab. The view takes it out of the address.
 export function takeToken() {
-  const address = new URL(location.href);
-  const token = address.searchParams.get("token");
+  const token = new URLSearchParams(location.search).get("token");
   if (token === null) return storage()[TOKEN] ?? null;
-  address.searchParams.delete("token");
-  history.replaceState(null, "", address);
   keepToken(token);
   return token;
 }
@@ -30,8 +26,9 @@ function storage() {
   }
 }
 
-// The form's state is the view: it is read from the address once, and written to it on each change.
+// The form's state is the view: it is read from the address once, and written to it then and on each change.
 export class View {
+  chosen = 0; // filters, the text among them
   #form;
   #changed;
 
@@ -50,18 +47,14 @@ export class View {
       this.#tidy();
       this.#changed("text");
     });
-    form.querySelector("[data-part=clear]").addEventListener("click", () => this.clear());
-    this.#tidy();
+    form.querySelector("[data-part=clear]").addEventListener("click", () => this.#clear());
+    this.#write();
   }
 
   // The server's part of it, as a query.
   get query() {
     const asked = [...new FormData(this.#form)].filter(([name]) => FILTERS.includes(name));
     return new URLSearchParams(asked).toString();
-  }
-
-  get chosen() {
-    return Number(this.#form.dataset.chosen);
   }
 
   get text() {
@@ -72,7 +65,7 @@ export class View {
     return Number(this.#form.elements.window.value);
   }
 
-  clear() {
+  #clear() {
     const chosen = [...this.#form.querySelectorAll("input:checked")].filter(({ name }) => FILTERS.includes(name));
     for (const box of chosen) box.checked = false;
     this.#form.elements.text.value = "";
@@ -87,14 +80,13 @@ export class View {
       input.value = "";
       this.#add(input.dataset.adds, value);
       this.#change("filter");
-    } else if (FILTERS.includes(input.name)) this.#change("filter");
-    else if (["text", "window"].includes(input.name)) this.#change(input.name);
+    } else this.#change(FILTERS.includes(input.name) ? "filter" : input.name);
   }
 
   #set(name, value) {
     if (name === "text") this.#form.elements.text.value = value;
     else if (name === "window" && WINDOWS.includes(Number(value))) this.#form.elements.window.value = value;
-    else if (FILTERS.includes(name)) this.#add(name, value);
+    else if (FILTERS.includes(name) && value) this.#add(name, value);
   }
 
   // Checks the box of a value, which is made if there is none: the server says whether there is such a value.
@@ -112,14 +104,17 @@ export class View {
   }
 
   #change(what) {
+    this.#write();
+    this.#changed(what);
+  }
+
+  #write() {
     this.#tidy();
     const address = new URL(location.href);
-    address.search = "";
-    for (const [name, value] of new URLSearchParams(this.query)) address.searchParams.append(name, value);
+    address.search = this.query;
     if (this.text) address.searchParams.set("text", this.text);
     if (this.seconds !== WINDOWS[0]) address.searchParams.set("window", this.seconds);
     history.replaceState(null, "", address);
-    this.#changed(what);
   }
 
   // A value that somebody typed is a box only as long as it is chosen.
@@ -127,8 +122,7 @@ export class View {
     for (const box of this.#form.querySelectorAll("input[type=checkbox]:not(:checked)")) {
       if (!VALUES[box.name]?.includes(box.value)) box.parentElement.remove();
     }
-    const chosen = this.query ? this.query.split("&").length : 0;
-    this.#form.dataset.chosen = chosen + (this.text ? 1 : 0);
-    this.#form.querySelector("[data-part=clear]").hidden = this.#form.dataset.chosen === "0";
+    this.chosen = new URLSearchParams(this.query).size + (this.text ? 1 : 0);
+    this.#form.querySelector("[data-part=clear]").hidden = this.chosen === 0;
   }
 }

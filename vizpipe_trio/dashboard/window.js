@@ -1,12 +1,11 @@
 // What went by in the last so many seconds, in 60 slots, so that the oldest can be forgotten.
 
-import { Histogram, bucketOf } from "./histogram.js";
+import { Histogram, bucketOf, total } from "./histogram.js";
 
 export const SLOTS = 60;
 const RING = SLOTS + 1; // and the one that is not full yet
-const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
 
-const NAMES = ["QUERY", "WRITE", "ALLOWED", "FILTERED", "DENIED", "staged", "missed", "unknown", "away"];
+const NAMES = ["QUERY", "WRITE", "ALLOWED", "FILTERED", "DENIED", "staged", "missed", "away"]; // the last two: whether at all
 
 export class Window {
   slotSeconds;
@@ -61,13 +60,17 @@ export class Window {
     for (let slot = first; slot <= this.#slot; slot += 1) this.series.away[slot % RING] = 1;
   }
 
-  addStage(key, { ms, hit }, at) {
-    const place = this.#placeOf(at);
+  #stageOf(key) {
     if (!this.#stages.has(key)) {
       const stage = { ms: new Float64Array(RING), hits: new Float64Array(RING), times: new Histogram(RING) };
       this.#stages.set(key, stage);
     }
-    const stage = this.#stages.get(key);
+    return this.#stages.get(key);
+  }
+
+  addStage(key, { ms, hit }, at) {
+    const place = this.#placeOf(at);
+    const stage = this.#stageOf(key);
     stage.ms[place] += ms;
     if (hit) stage.hits[place] += 1;
     if (ms > 0) stage.times.add(place, bucketOf(ms)); // those that ran
@@ -82,15 +85,15 @@ export class Window {
     return Math.min(now - this.#began, SLOTS * this.slotSeconds + (now % this.slotSeconds));
   }
 
-  quantiles(shares) {
-    return this.#total.quantiles(shares);
+  // Of the whole window, or of some places together.
+  quantiles(shares, places) {
+    return this.#total.quantiles(shares, places);
   }
 
   stage(key) {
-    const stage = this.#stages.get(key);
-    if (stage === undefined) return { ms: 0, hits: 0, median: NaN, p95: NaN };
-    const [median, p95] = stage.times.quantiles([0.5, 0.95]);
-    return { ms: total(stage.ms), hits: total(stage.hits), median, p95 };
+    const { ms, hits, times } = this.#stageOf(key);
+    const [median, p95] = times.quantiles([0.5, 0.95]);
+    return { ms: total(ms), hits: total(hits), median, p95 };
   }
 
   // The places of the full slots, oldest first; null for those before the window was opened.
@@ -100,10 +103,5 @@ export class Window {
       const slot = this.#slot - SLOTS + index;
       return slot < first - 1 ? null : slot % RING;
     });
-  }
-
-  // Of single slots together.
-  quantilesOf(places, shares) {
-    return this.#total.quantiles(shares, places);
   }
 }

@@ -37,7 +37,8 @@ export function share(part, all) {
 
 // A rate, with as many digits as mean something; "≥" if it is a lower bound.
 export function rate(perSecond, isLowerBound) {
-  const digits = perSecond >= 100 || perSecond === 0 ? 0 : perSecond >= 10 ? 1 : 2;
+  if (Number.isNaN(perSecond)) return "–";
+  const digits = perSecond >= 100 || perSecond === 0 ? 0 : perSecond >= 10 ? 1 : perSecond >= 0.1 ? 2 : 3;
   const number = perSecond >= 1000 ? count(Math.round(perSecond)) : perSecond.toFixed(digits);
   return (isLowerBound ? "≥ " : "") + number;
 }

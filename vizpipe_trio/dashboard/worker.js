@@ -2,7 +2,7 @@
 
 import { Hub } from "./hub.js";
 
-const hub = new Hub(new URL("../api/viz/events", location.href).href);
+const hub = new Hub();
 
 self.addEventListener("connect", ({ ports: [port] }) => hub.attach(port));
 self.addEventListener("error", (event) => hub.complain(event.message));
