@@ -76,7 +76,7 @@ def climb(plan: Plan, name: str, server: Server, load: Load, earlier: list[Raw])
     if not plan.climb:
         return rungs
     best = saturated({"ladder": rungs})["rate"]
-    finer = [rung(plan, server, load, best * FINE_STEP**step, plan.window, audit=audit) for step in (1, 2)]
+    finer = [rung(plan, server, load, best * FINE_STEP**step, plan.window, audit=audit) for step in (1, 2, 3)]
     return [*rungs, *finer]
 
 
