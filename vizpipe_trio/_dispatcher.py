@@ -21,9 +21,9 @@ from ._pace import Pace
 from ._report import FaultReport
 from ._sight import Seen
 
-CLIENTS_A_TURN = 8
+CLIENTS_A_TURN = 10
 """Clients that are woken before the host's other tasks get their turn. Each costs the
-thread one write, 50 to 80 µs under Hypercorn, so a turn is about half a millisecond."""
+thread one write, 50 to 80 µs under Hypercorn, so a turn is under a millisecond."""
 
 PASSES_A_WRITE = 3
 """Times that Trio runs a client's task until its write is done, under Hypercorn: how

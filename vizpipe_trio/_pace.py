@@ -8,7 +8,7 @@ import math
 
 from ._sse import MAX_BURST, MAX_WRITE
 
-SHARE = 1 / 2
+SHARE = 2 / 5
 """The share of the thread's time that turns take at most while events can still gather.
 The rest is the host's."""
 
