@@ -201,10 +201,7 @@ class Trail:
             if sight.run == self.run:
                 most = max(most, sight.own)
                 continue
-            if echo is not None and echo.epoch == sight.epoch and (passed := _passed(echo.spot, sight.spot)):
-                # Those too that are before it and never came back: the client was told there that it missed
-                # them, and here they would come out of order.
-                most = max(most, echo.first - 1 + passed)
+            most = max(most, _seen_of_echo(echo, sight))
             if replay:
                 not_back = end if echo is None else min(end, echo.first - 1)
                 most = max(most, min(not_back, self._doubted) if self._is_sure(sight) else not_back)
@@ -253,7 +250,7 @@ class Trail:
         return (
             self._doubted <= self._own_let_go
             or sight.run == self.run
-            or (echo is not None and _has_seen(sight, echo, self._doubted + 1))
+            or self._doubted < _seen_of_echo(echo, sight)
         )
 
     def _all_came_back(self) -> bool:
@@ -300,6 +297,18 @@ def _seen_of(segment: Segment, seen: Seen) -> int:
     return most
 
 
+def _seen_of_echo(echo: Echo | None, sight: Sight) -> int:
+    """Return the last own event that a client saw elsewhere in an echo, or 0.
+
+    It is done with those too that are before the echo and never came back: it was told there that it
+    missed them, and here they would come out of order.
+    """
+    if echo is None or echo.epoch != sight.epoch:
+        return 0
+    passed = _passed(echo.spot, sight.spot)
+    return echo.first - 1 + passed if passed else 0
+
+
 def _passed(spot: Spot, until: Spot) -> int:
     """Return how many events of the message at a spot are behind that and not behind another spot."""
     if spot[:2] == until[:2]:
@@ -311,11 +320,6 @@ def _beyond(number: int, begin: int, end: int) -> list[bool]:
     """Return for the events from ``begin`` to ``end`` whether they are behind so many."""
     count = min(max(number - begin, 0), end - begin)
     return [False] * count + [True] * (end - begin - count)
-
-
-def _has_seen(sight: Sight, echo: Echo, number: int) -> bool:
-    """Whether a client saw this own event elsewhere, or one behind it if it never came back."""
-    return echo.epoch == sight.epoch and _spot_in(echo, max(number, echo.first)) <= sight.spot
 
 
 def _spot_in(echo: Echo, number: int) -> Spot:
