@@ -20,6 +20,23 @@ def tabs(context: BrowserContext, url: str, queries: list[str]) -> list[Page]:
     return [new_tab(context, f"{url}/viz/?token=right{query}") for query in queries]
 
 
+def expect_all_three(tab: Page) -> None:
+    """Have the events "before", "meanwhile" and "after" come, each once and in order."""
+    expect(rows(tab)).to_have_count(3)
+    assert tab.locator("#events .subject").all_inner_texts() == ["after", "meanwhile", "before"]
+    assert (number(tab, "#seen"), number(tab, "#missed-all")) == (3, 0)
+
+
+def see_one(page: Page, url: str, pipe: Pipe, *, connections: int) -> list[Page]:
+    """Have two tabs see an event over so many connections."""
+    opened = tabs(page.context, url, ["", ""])
+    pipe.emit(Event())
+    for tab in opened:
+        expect(rows(tab)).to_have_count(1)
+    assert pipe.statistics().clients == connections
+    return opened
+
+
 def hasten(app: QuartTrio) -> None:
     """Have hub and tabs look after each other often, and give up early: not for any pause of a busy machine."""
     faster = {
@@ -67,9 +84,7 @@ async def test_the_tab_that_holds_the_connection_hands_it_on_and_nothing_is_lost
             expect(rows(tab)).to_have_count(2)
         pipe.emit(Event(subject="after"))
         for tab in others:
-            expect(rows(tab)).to_have_count(3)
-            assert tab.locator("#events .subject").all_inner_texts() == ["after", "meanwhile", "before"]
-            assert (number(tab, "#seen"), number(tab, "#missed-all")) == (3, 0)
+            expect_all_three(tab)
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
         await browse(script)
@@ -151,11 +166,7 @@ async def test_a_page_whose_policy_forbids_workers_shares_a_tab_instead(browse: 
         return response
 
     def script(page: Page) -> None:
-        opened = tabs(page.context, url, ["", ""])
-        pipe.emit(Event())
-        for tab in opened:
-            expect(rows(tab)).to_have_count(1)
-        assert pipe.statistics().clients == 1
+        see_one(page, url, pipe, connections=1)
 
     async with serve(app, seconds=60) as url:
         await browse(script, quiet=False)
@@ -174,11 +185,7 @@ async def test_a_worker_that_never_says_a_word_is_done_without(browse: Chromium)
         return response
 
     def script(page: Page) -> None:
-        opened = tabs(page.context, url, ["", ""])
-        pipe.emit(Event())
-        for tab in opened:
-            expect(rows(tab)).to_have_count(1)
-        assert pipe.statistics().clients == 1
+        see_one(page, url, pipe, connections=1)
 
     async with serve(app, seconds=60) as url:
         await browse(script)
@@ -201,9 +208,7 @@ async def test_the_others_go_on_when_the_tab_crashes_that_had_begun_the_worker(b
         browse.wait_for_clients(pipe, 1)
         pipe.emit(Event(subject="after"))
         for tab in others:
-            expect(rows(tab)).to_have_count(3)
-            assert tab.locator("#events .subject").all_inner_texts() == ["after", "meanwhile", "before"]
-            assert (number(tab, "#seen"), number(tab, "#missed-all")) == (3, 0)
+            expect_all_three(tab)
 
     async with serve(app, seconds=60) as url:
         await browse(script, quiet=False)  # what crashes complains
@@ -283,12 +288,8 @@ async def test_without_workers_and_locks_each_tab_has_its_own_connection(browse:
 
     def script(page: Page) -> None:
         page.context.add_init_script(WITHOUT_LOCKS)
-        opened = tabs(page.context, url, ["", ""])
-        pipe.emit(Event())
-        for tab in opened:
-            expect(rows(tab)).to_have_count(1)
-        assert pipe.statistics().clients == 2
-        opened[0].goto("about:blank")
+        first, _ = see_one(page, url, pipe, connections=2)
+        first.goto("about:blank")
         browse.wait_for_clients(pipe, 1)
 
     async with serve(make_app(pipe, token="right"), seconds=60) as url:
