@@ -11,7 +11,7 @@ import hypercorn.trio
 import pytest
 import trio
 from hypercorn.config import Config
-from support import EVENTS, make_app, until
+from support import EVENTS, make_app, run_program, until
 
 from vizpipe_trio import Pipe
 from vizpipe_trio.hypercorn import serve
@@ -26,13 +26,13 @@ TIMEOUT = 2.0
 BOUND = HEARTBEAT + TIMEOUT + 1.5  # the kernel's timers are its own, and the machine may be busy
 
 VIEWER = f"""
-import socket, sys
+import socket, sys, time
 viewer = socket.create_connection(({HERE!r}, int(sys.argv[1])))
 viewer.sendall(b"GET {EVENTS}?token=sesame HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
 while b": vizpipe" not in viewer.recv(65536):
     pass
 print("it watches", flush=True)
-sys.stdin.read()
+time.sleep(60)
 """
 
 
@@ -76,20 +76,23 @@ async def seconds_until_noticed(*, helped: bool) -> float:
     with trio.fail_after(40):
         async with trio.open_nursery() as nursery:
             [address] = await nursery.start(partial(server, shutdown_trigger=end.wait))
-            viewer = await trio.lowlevel.open_process(
-                ["ip", "netns", "exec", NAMESPACE, sys.executable, "-c", VIEWER, address.rpartition(":")[2]],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            assert viewer.stdout is not None
-            assert await viewer.stdout.receive_some() == b"it watches\n"
-            await trio.to_thread.run_sync(ip, "-n", NAMESPACE, "link", "set", ITS_END, "down")
-            began = trio.current_time()
-            with trio.move_on_after(BOUND):
-                await until(lambda: pipe.statistics().clients == 0)
-            took = trio.current_time() - began
-            viewer.kill()
-            await viewer.wait()
+            command = [
+                "ip",
+                "netns",
+                "exec",
+                NAMESPACE,
+                sys.executable,
+                "-c",
+                VIEWER,
+                address.rpartition(":")[2],
+            ]
+            async with run_program(*command) as viewer:
+                assert await viewer.line() == "it watches"
+                await trio.to_thread.run_sync(ip, "-n", NAMESPACE, "link", "set", ITS_END, "down")
+                began = trio.current_time()
+                with trio.move_on_after(BOUND):
+                    await until(lambda: pipe.statistics().clients == 0)
+                took = trio.current_time() - began
             nursery.cancel_scope.cancel()
     return took
 
