@@ -29,19 +29,22 @@ def test_the_package_alone_imports_trio_and_msgspec_and_nothing_else() -> None:
     assert outcome.stdout.split() == ["vizpipe_trio"], outcome.stderr
 
 
-def test_importing_takes_hardly_longer_than_trio_and_msgspec_do() -> None:
+def test_importing_takes_hardly_longer_than_trio_and_msgspec_do(tmp_path: Path) -> None:
     """In this order the second import is all ours: what it adds must be under 0.3 of the first.
 
-    In the processor's time: others use the machine meanwhile.
+    In the processor's time: others use the machine meanwhile. And compiled, as a user has it after
+    the first import: an environment that keeps no bytecode would have only ours compiled each time.
     """
     ratios: list[float] = []
-    for _ in range(7):
+    for _ in range(8):
         outcome = python(
             "from time import process_time as now; a = now(); import trio, msgspec; b = now();"
-            "import vizpipe_trio; print((now() - a) / (b - a))"
+            "import vizpipe_trio; print((now() - a) / (b - a))",
+            PYTHONDONTWRITEBYTECODE="",
+            PYTHONPYCACHEPREFIX=str(tmp_path),
         )
         ratios.append(float(outcome.stdout))
-    assert statistics.median(ratios) <= 1.3
+    assert statistics.median(ratios[1:]) <= 1.3
 
 
 def snippets(language: str) -> list[str]:
