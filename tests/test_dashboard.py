@@ -306,6 +306,22 @@ async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Ch
         await browse(script)
 
 
+async def test_no_time_between_stages_is_made_of_the_way_that_numbers_are_kept(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(
+            Event(total_ms=0.8, stages=[StageInfo(1, "a", 0.7), StageInfo(2, "b", 0.1)])
+        )  # 0.7999999999999999
+        rows(page).locator("button").click()
+        expect(page.locator(".waterfall li")).to_have_text(["a 0.70 ms", "b 0.10 ms"], use_inner_text=False)
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_look_at_a_moment_takes_nothing_from_what_is_counted(browse: Chromium) -> None:
     pipe = Pipe()
 

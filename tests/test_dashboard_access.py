@@ -156,6 +156,52 @@ async def test_the_live_region_speaks_of_changes_and_not_of_events(browse: Chrom
         await browse(script)
 
 
+async def test_a_loss_of_unknown_size_is_no_loss_of_none_for_the_ear(browse: Chromium) -> None:
+    pipe = Pipe(capacity=2)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&op=QUERY")
+        browse.wait_for_clients(pipe, 1)
+        browse.in_trio(
+            lambda: [pipe.emit(Event()) for _ in range(5)]
+        )  # how many a filter would let through is unknown
+        expect(page.locator("#announced")).to_have_text("Some events missed so far")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_the_stage_that_answered_is_named_by_a_word_also_beside_a_long_name(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(staged("hybrid search over all the documents", hit="hybrid search over all the documents"))
+        rows(page).locator("button").click()
+        word, label = (
+            page.locator(".waterfall em").bounding_box(),
+            page.locator(".waterfall .label").bounding_box(),
+        )
+        assert word is not None
+        assert label is not None
+        assert word["x"] + word["width"] <= label["x"] + label["width"]
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
+async def test_a_long_filter_fits_a_phone(browse: Chromium) -> None:
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&source=" + "source" * 20 + "&text=" + "text" * 40)
+        page.get_by_role("button", name="Filters").click()
+        expect(page.locator("#tail-note")).to_contain_text("Those with")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+        await browse(script, viewport={"width": 360, "height": 740})
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280, 2560])
 async def test_it_fits_every_width(browse: Chromium, width: int) -> None:
     pipe = Pipe()

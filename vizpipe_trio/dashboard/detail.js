@@ -15,7 +15,6 @@ const FIELDS = {
 
 export class Detail {
   #panel;
-  #data = "";
   #closed;
 
   // `closed` is called when the panel is closed by somebody.
@@ -28,7 +27,6 @@ export class Detail {
   }
 
   show({ event, data }) {
-    this.#data = data;
     this.#part("subject").textContent = event.subject || event.request_id || "(no subject)";
     this.#part("fields").replaceChildren(...fieldsOf(event));
     this.#part("waterfall").replaceChildren(...waterfall(event));
@@ -51,7 +49,7 @@ export class Detail {
   async #copy() {
     let copied = false;
     try {
-      await navigator.clipboard.writeText(this.#data); // only where the page came by a secure way
+      await navigator.clipboard.writeText(this.#part("json").textContent); // only where the page came by a secure way
       copied = true;
     } catch {
       getSelection().selectAllChildren(this.#part("json"));
@@ -83,7 +81,7 @@ function waterfall({ stages, total_ms: total }) {
     from += ms;
     return row;
   });
-  if (total > inStages) rows.push(bar("between stages", duration(total - inStages), from / all, (total - inStages) / all));
+  if (total - inStages > 1e-4) rows.push(bar("between stages", duration(total - inStages), from / all, (total - inStages) / all));
   return rows;
 }
 

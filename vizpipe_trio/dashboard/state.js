@@ -1,6 +1,6 @@
 // The connection's state and what was lost, in words: for the eye at once, for the ear without chatter.
 
-import { count, missing, part, write } from "./words.js";
+import { missing, part, write } from "./words.js";
 
 const BETWEEN_LOSSES_MS = 15000; // in which a loss is announced once
 
@@ -60,7 +60,7 @@ export class StateLine {
     this.#losses = text;
     if (text === "0") return;
     this.#lossesAt = performance.now();
-    write(part("announced"), `${total.unknown ? `At least ${count(total.known)}` : text} events missed so far`);
+    write(part("announced"), `${text.replace("≥", "At least").replace("?", "Some")} events missed so far`);
   }
 
   #notice({ name, status, why, allowed, token }) {
