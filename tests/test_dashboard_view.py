@@ -237,6 +237,28 @@ async def test_while_paused_the_text_narrows_what_was_there(browse: Chromium) ->
         await browse(script)
 
 
+async def test_of_the_events_with_a_text_none_is_left_out_between_two_others(browse: Chromium) -> None:
+    pipe = Pipe(capacity=10_000, client_capacity=10_000)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&text=cheese")
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(subject="old cheese"))
+        expect(rows(page)).to_have_count(1)
+        page.get_by_role("button", name="Pause").click()
+        for place in range(4000):  # more than a table keeps
+            pipe.emit(Event(subject="more cheese" if place == 10 else "bread"))
+        pipe.emit(Event(subject="new cheese"))
+        expect(page.locator("#seen")).to_have_text("4,002")
+        page.get_by_role("button", name="Resume").click()
+        expect(rows(page)).to_have_text([re.compile("new cheese")])
+        page.get_by_role("searchbox", name="Text").fill("chees")
+        expect(rows(page)).to_have_text([re.compile("new cheese")])
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_browser_that_keeps_nothing_for_a_page_shows_it(browse: Chromium) -> None:
     def script(page: Page) -> None:
         page.add_init_script("""Object.defineProperty(window, "sessionStorage", {

@@ -73,6 +73,10 @@ export class Tail {
     if (this.#waiting.length === 0 || this.#held.size > 0 || now < this.#nextBeat) return false;
     const fresh = this.#waiting.filter((record) => this.#fits(record));
     const isBusy = fresh.length > BUSY;
+    if (this.#waiting.length > KEPT) {
+      this.#kept = []; // older than those that may have been dropped
+      this.#fill();
+    }
     if (isBusy) this.#nextBeat = now + BEAT_MS;
     if (fresh.length > 0) this.#prepend(fresh, isBusy ? MOST_ROWS_BUSY : MOST_ROWS);
     this.#kept.push(...this.#waiting);
@@ -134,7 +138,7 @@ export class Tail {
 
   // One row at a time is in the order of Tab; the arrows go from row to row.
   #makeCurrent(row) {
-    if (!row || row.classList.contains("gap") || row === this.#current) return;
+    if (!row || row === this.#current) return;
     if (this.#current) this.#current.parts.button.tabIndex = -1;
     this.#current = row;
     row.parts.button.tabIndex = 0;
@@ -171,17 +175,20 @@ function searched({ subject, request_id: id, source, labels, stages }) {
 function fillRow(row, event) {
   const { parts } = row;
   const answered = event.stages?.find(({ hit }) => hit);
-  parts.time.textContent = clock(new Date(event.ts));
-  parts.status.textContent = event.status;
+  const texts = {
+    time: clock(new Date(event.ts)),
+    status: event.status,
+    op: event.op,
+    actor: event.actor_type,
+    source: event.source,
+    button: event.subject || event.request_id || "(no subject)",
+    answer: answered?.name ?? "–",
+    results: event.result_count,
+    ms: duration(event.total_ms),
+  };
+  for (const name in texts) parts[name].textContent = texts[name];
   parts.status.dataset.status = event.status;
-  parts.op.textContent = event.op;
-  parts.actor.textContent = event.actor_type;
-  parts.source.textContent = event.source;
-  parts.button.textContent = event.subject || event.request_id || "(no subject)";
   parts.button.tabIndex = -1;
-  parts.answer.textContent = answered?.name ?? "–";
-  parts.results.textContent = event.result_count;
-  parts.ms.textContent = duration(event.total_ms);
   parts.bar.style.backgroundImage = barOf(event);
   return row;
 }

@@ -66,7 +66,7 @@ export class View {
   }
 
   #clear() {
-    const chosen = [...this.#form.querySelectorAll("input:checked")].filter(({ name }) => FILTERS.includes(name));
+    const chosen = this.#form.querySelectorAll("input:checked");
     for (const box of chosen) box.checked = false;
     this.#form.elements.text.value = "";
     this.#change("text");
