@@ -99,6 +99,31 @@ async def test_title_and_stages_are_set_from_python_and_stand_before_the_first_e
         await browse(script)
 
 
+async def test_a_fault_in_a_page_of_ones_own_does_not_stop_what_comes(browse: Chromium) -> None:
+    pipe = Pipe(capacity=20_000, client_capacity=20_000)
+    app = make_app(pipe, token="right")
+
+    @app.get("/own")
+    async def own() -> str:  # noqa: ASYNC124 - Quart's interface
+        return """<!doctype html><link rel="icon" href="/viz/icon.svg"><div id="pipeline"></div>
+            <script type="module">
+            import { showPipeline } from "/viz/embed.js";
+            window.got = 0;
+            const items = (told) => { got += told.length; throw new Error("mine"); };
+            showPipeline(document.getElementById("pipeline"), { token: "right", items });
+            </script>"""
+
+    def script(page: Page) -> None:
+        page.goto(url + "/own")
+        browse.wait_for_clients(pipe, 1)
+        for round_ in range(1, 5):  # more than a tab may leave untaken
+            browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(4000)])
+            page.wait_for_function("(count) => got === count", arg=round_ * 4000)
+
+    async with serve(app, seconds=60) as url:
+        await browse(script, quiet=False)
+
+
 async def test_a_page_of_ones_own_is_told_how_long_the_server_may_be_silent(browse: Chromium) -> None:
     pipe = Pipe()
     app = make_app(pipe, token="right", heartbeat_interval=60)

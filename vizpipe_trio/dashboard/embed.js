@@ -16,13 +16,11 @@ export function showPipeline(element, options) {
   const link = new Link({
     state: (told) => state?.(told),
     items(told) {
-      for (const item of told) {
-        if (item.data === undefined) account.gap(item, now());
-        else {
-          const event = JSON.parse(item.data);
-          account.event(event, now());
-          pipeline.run(event);
-        }
+      for (const { data } of told) {
+        if (data === undefined) continue;
+        const event = JSON.parse(data);
+        account.event(event, now());
+        pipeline.run(event);
       }
       items?.(told);
     },

@@ -95,8 +95,8 @@ export class Link {
       // Two hubs that follow on each other may both bring an event.
       const items = message.items.filter(({ id }) => id === undefined || this.#reach(id));
       if (message.place) this.#reach(message.place);
-      if (items.length > 0) this.#tell.items(items);
       this.#port.postMessage({ type: "taken", watch: this.#watch, count: message.items.length });
+      if (items.length > 0) this.#tell.items(items); // which may throw
     }
   }
 
