@@ -306,6 +306,22 @@ async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Ch
         await browse(script)
 
 
+@pytest.mark.parametrize("count", [200, 1])
+async def test_a_sample_is_said_to_be_one_from_the_beginning(browse: Chromium, count: int) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ + "&window=600")
+        browse.wait_for_clients(pipe, 1)
+        for _ in range(count):
+            pipe.emit(staged("cache", hit="cache"))
+        expect(stage(page, "cache").locator(".viz-count")).to_have_text(f"{count} answered")
+        expect(page.locator("#drawn")).to_have_text("A sample is drawn, all are counted" if count > 1 else "")
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_no_time_between_stages_is_made_of_the_way_that_numbers_are_kept(browse: Chromium) -> None:
     pipe = Pipe()
 

@@ -55,6 +55,16 @@ def cut_short(app: QuartTrio) -> Callable[[], None]:
     return cut
 
 
+async def emit_on(pipe: Pipe) -> None:
+    """Emit a hundred events a second, each made then, until cancelled."""
+    began, emitted = trio.current_time(), 0
+    while True:
+        await trio.sleep(0.01)
+        due = int((trio.current_time() - began) * 100)
+        emit_at_once(pipe, due - emitted)
+        emitted = due
+
+
 def emit_at_once(pipe: Pipe, count: int) -> None:
     for _ in range(count):
         pipe.emit(Event())
@@ -553,6 +563,57 @@ async def test_rates_are_of_the_time_in_which_events_could_be_seen(browse: Chrom
 
     async with serve(app, seconds=60) as url:
         await browse(script)
+
+
+async def test_a_rate_of_the_first_seconds_is_that_of_the_slots_that_it_counts(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        page.wait_for_timeout(1500)
+        said: list[float] = []
+        for _ in range(12):
+            page.wait_for_timeout(250)
+            said.append(float(page.locator("[data-chart=rates] .headline").inner_text()))
+        assert 95 < sum(said) / len(said) < 105
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url, trio.open_nursery() as nursery:
+        nursery.start_soon(emit_on, pipe)
+        await browse(script)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waited_while_the_page_stood_still_is_shown_where_it_would_have_come(
+    browse: Chromium,
+) -> None:
+    pipe = Pipe(client_capacity=2000)
+    app = make_app(pipe, token="right")
+    stand_still = StandStill(browse, app)
+
+    def script(page: Page) -> None:
+        page.goto(url + VIZ)
+        expect(page.locator("#words")).to_have_text("Live")
+        page.wait_for_timeout(2000)
+        with stand_still(page):
+            browse.run_in_trio(trio.sleep, 6)
+        page.wait_for_timeout(1500)
+        assert 80 < float(page.locator("[data-chart=rates] .headline").inner_text()) < 120
+        page.get_by_role("button", name="Pause").click()
+        figure = page.locator("[data-chart=rates]")
+        expect(figure.locator(".now")).to_contain_text("at")
+        figure.focus()
+        seen: list[float] = []
+        for _ in range(16):
+            page.keyboard.press("ArrowLeft")
+            seen.append(float(figure.locator("[data-value=QUERY]").inner_text()))
+        assert max(seen) < 200  # all at once would be more than a thousand a second
+        assert min(seen) > 50
+
+    async with serve(app, seconds=60) as url, trio.open_nursery() as nursery:
+        nursery.start_soon(emit_on, pipe)
+        await browse(script, quiet=False)  # the browser warns of a request that blocks
+        nursery.cancel_scope.cancel()
 
 
 async def test_when_the_pipe_has_ended_it_says_so(browse: Chromium) -> None:

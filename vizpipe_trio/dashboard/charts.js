@@ -127,7 +127,7 @@ function rateNow(window, now) {
   const slots = NOW_SECONDS / window.slotSeconds;
   const recent = window.places().slice(-slots).filter((place) => place !== null);
   const seen = recent.reduce((sum, place) => sum + window.series.QUERY[place] + window.series.WRITE[place], 0);
-  return seen / Math.max(Math.min(NOW_SECONDS, window.seconds(now)), 1);
+  return seen / Math.max(Math.min(NOW_SECONDS, window.seconds(now - (now % window.slotSeconds))), 1);
 }
 
 function agoOf(slot, { seconds, end }) {

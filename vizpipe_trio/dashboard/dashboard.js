@@ -24,6 +24,7 @@ let paused = false;
 let pausedAt = 0; // events
 let awaySince;
 let late = { since: 0, until: 0 };
+let noticed = now(); // when the page was there last
 let delay = NaN;
 let token = takeToken();
 let figuresAt = 0;
@@ -72,23 +73,26 @@ function pause(on) {
   part("pause").textContent = paused ? "Resume" : "Pause";
   document.body.classList.toggle("paused", paused);
   figuresAt = 0;
+  frame();
 }
 
 function become(state) {
   if (state.name === "live") {
     if (isFirst) account = new Account(now(), stages); // before that it could see nothing
-    else if (awaySince !== null) {
-      account.away(awaySince, now());
-      late = { since: awaySince, until: now() + LATE_SECONDS };
-    }
+    else if (awaySince !== null) account.away(awaySince, now());
     isFirst = false;
     awaySince = null;
   } else if (state.name !== "connecting") awaySince ??= now();
   line.become(state);
 }
 
-// What the server kept for us while there was no connection comes all at once. It is shown where it would
-// have come then, by what lay between its time and its coming for the last one that was not late.
+// What was kept for us while the page was away or stood still comes all at once.
+function notice(at) {
+  if (at > noticed + LATE_SECONDS) late = { since: noticed, until: at + LATE_SECONDS };
+  noticed = at;
+}
+
+// It is shown where it would have come then, by the delay of the last one that was not late.
 function comingOf(event, at) {
   const made = Date.parse(event.ts) / 1000;
   if (at < late.until && !Number.isNaN(delay)) return Math.min(Math.max(made + delay, late.since), at);
@@ -99,6 +103,7 @@ function comingOf(event, at) {
 function take(items) {
   const at = now();
   let last = null;
+  notice(at);
   for (const item of items) {
     if (item.data === undefined) {
       account.gap(item, at);
@@ -162,17 +167,15 @@ function tailNote() {
 function drawFigures() {
   const at = now();
   const figures = account.stages(view.seconds, at);
-  const staged = account.window(view.seconds, at).sum("staged");
+  const window = account.window(view.seconds, at);
+  const staged = window.sum("staged");
   pipeline.show(figures, staged);
   part("no-stages").hidden = figures.length > 0;
   charts.draw(account, view.seconds, at, line.live, paused);
-  write(part("drawn"), staged > 5 * view.seconds ? "A sample is drawn, all are counted" : "");
+  write(part("drawn"), staged > 5 * window.seconds(at) + 1 ? "A sample is drawn, all are counted" : "");
 }
 
-part("pause").addEventListener("click", () => {
-  pause(!paused);
-  frame();
-});
+part("pause").addEventListener("click", () => pause(!paused));
 
 part("show-filters").addEventListener("click", ({ target }) => {
   const shown = target.getAttribute("aria-expanded") === "false";
@@ -181,7 +184,8 @@ part("show-filters").addEventListener("click", ({ target }) => {
 });
 
 setInterval(() => {
-  if (awaySince !== null) account.away(awaySince, now());
+  if (awaySince === null) notice(now());
+  else account.away(awaySince, now());
   line.tick();
   if (line.live) watchRelay(part("relay"), line.live);
   frame();
