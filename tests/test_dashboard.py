@@ -205,6 +205,26 @@ async def test_charts_say_rates_latencies_and_decisions(browse: Chromium) -> Non
         await browse(script)
 
 
+async def test_a_charts_scale_is_not_cut(browse: Chromium) -> None:
+    pipe = Pipe()
+
+    def script(page: Page) -> None:
+        page.add_init_script("""window.leftmost = {};
+            const draw = CanvasRenderingContext2D.prototype.fillText;
+            CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+                leftmost[text] = x - (this.textAlign === "right" ? this.measureText(text).width : 0);
+                draw.call(this, text, x, y);
+            };""")
+        page.goto(url + VIZ)
+        browse.wait_for_clients(pipe, 1)
+        pipe.emit(Event(total_ms=0.002))
+        page.wait_for_function("() => '0.001 ms' in leftmost")
+        assert page.evaluate("Math.min(...Object.values(leftmost))") >= 0
+
+    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+        await browse(script)
+
+
 async def test_a_rate_of_few_is_not_none(browse: Chromium) -> None:
     texts = "import('/viz/words.js').then(({ rate }) => [0, 1 / 600, 0.25, 5, 1234.5].map((one) => rate(one, false)))"
 

@@ -1,6 +1,6 @@
 // A small chart on a canvas: stacked areas, lines on a logarithmic scale, or stacked shares.
 
-const LEFT = 54; // pixels, for the scale
+const LEFT = 60; // pixels, for the scale
 const BOTTOM = 18;
 const TOP = 10;
 const FONT = "11px Inter, system-ui, sans-serif";
