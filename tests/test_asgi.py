@@ -154,6 +154,20 @@ async def test_an_exception_of_the_app_passes_through_and_is_told(
     assert event.labels == ["GET", "error", "KeyError"]
 
 
+async def test_an_error_of_starlette_which_answers_and_raises_is_told_once(
+    viz_pipe: Pipe, viz_events: Subscription
+) -> None:
+    async def broken(_: Request) -> None:
+        await trio.lowlevel.checkpoint()
+        raise KeyError
+
+    app = RecordRequests(Starlette(routes=[Route("/", broken)]), viz_pipe)
+    with pytest.raises(KeyError):
+        await ask_raw(app, query_string=b"")
+    [event] = await wait_for_events(viz_events)
+    assert event.labels == ["GET", "500", "error", "KeyError"]
+
+
 async def test_labels_that_are_no_sequence_do_not_change_the_answer() -> None:
     async def app(scope: Any, receive: object, send: Any) -> None:
         current_recording().labels = None  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]

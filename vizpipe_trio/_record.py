@@ -276,11 +276,15 @@ def _nowhere(event: Event) -> None:
 
 
 def with_labels(labels: Sequence[str], *more: str) -> Sequence[str]:
-    """Return a list of labels and more. What is no sequence of them stays as it is, for the pipe to refuse."""
+    """Return a list of labels and, where they are not in it already, more.
+
+    What is no sequence of them stays as it is, for the pipe to refuse.
+    """
     if isinstance(labels, str):
         return labels
     try:
-        return [*labels, *more]
+        own = [*labels]
+        return own + [label for label in more if label not in own] if more else own
     except Exception:  # this is in the middle of the host's own code
         return labels
 
