@@ -99,7 +99,10 @@ async def test_good(number, viz_pipe, viz_events):
     assert printed.count(f"\n{told}\n") == int(outcome.split()[-2])
 
 
-def test_the_fixtures_work_where_pytest_looks_for_no_plugins_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [("--disable-plugin-autoload", "-p", "pytest_trio.plugin"), ()])
+def test_the_plugin_may_be_named_where_pytest_looks_for_plugins_by_itself_and_where_not(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
     tmp_path.joinpath("test_it.py").write_text("""
 import pytest
 
@@ -107,8 +110,7 @@ import pytest
 async def test_it(viz_pipe, viz_events):
     pass
 """)
-    plugins = ["-p", "pytest_trio.plugin", "-p", "vizpipe_trio.pytest_plugin"]
-    printed = run_pytest(tmp_path, "--disable-plugin-autoload", *plugins)
+    printed = run_pytest(tmp_path, *options, "-p", "vizpipe_trio.pytest_plugin")
     assert "1 passed" in printed, printed
 
 
