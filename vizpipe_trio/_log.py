@@ -217,6 +217,8 @@ class Log:
         seen = self.seen_elsewhere(last_event_id)
         stretches = self.since(place, seen, replay=True)
         if seen:
+            if self.trail.is_in_doubt(place.events, self.head.events, seen):
+                lost = Missed("history", None)
             # What another worker lost, or this one, need not be the same.
             stretches = [Stretch(batch, gap.uncounted()) for batch, gap in stretches]
         return lost, stretches
