@@ -17,13 +17,16 @@ from vizpipe_trio import Event, Pipe
 from vizpipe_trio._envelope import Envelope
 from vizpipe_trio._receiver import Receiver
 from vizpipe_trio._sight import START, Spot, parse_seen
-from vizpipe_trio._trail import Trail
+from vizpipe_trio._trail import FORGET_MS, Trail
 
 Fields = dict[bytes, bytes]
 
 NAME = re.compile(r'"request_id":"(\w+)"')
 
 GO, TOLD = "*go", "*told"
+
+BOOT = 10 * FORGET_MS
+"""The server's clock: what is at its beginning is old."""
 
 BACKFILL = 3
 """Messages that a worker takes into its history which starts again."""
@@ -35,7 +38,7 @@ class Stream:
     def __init__(self) -> None:
         self.epoch = self.run = 1
         self.messages: list[tuple[Spot, Fields]] = []
-        self.now = 0
+        self.now = BOOT
         self.ever: set[str] = set()  # events that it had at some time
 
     def append(self, envelope: Envelope) -> Spot:
@@ -50,7 +53,7 @@ class Stream:
         self.epoch += 1
         self.run += 1
         self.messages.clear()
-        self.now = 0
+        self.now = BOOT
 
     def restore(self, count: int) -> None:
         """Start again without the last messages."""
@@ -405,6 +408,19 @@ def test_a_viewer_sees_what_a_worker_sent_before_it_ended_and_after_it_has_start
     ended = [("emit", A, 0), ("send", A, 0), ("restart", A, 1), ("emit", A, 0), ("relay", A, 0)]
     viewer = viewer_of(B, [*ended, ("look", 0, B), ("go", A, B), ("emit", A, 0)])
     assert (viewer.seen, viewer.was_told) == (["a1", "d1", "d2"], False)
+
+
+def test_what_a_viewer_saw_before_its_worker_had_read_anything_of_a_new_stream_does_not_come_again() -> None:
+    anew = [
+        ("emit", A, 0),
+        ("begin anew", 0, 0),
+        ("send", A, 0),
+        ("emit", A, 0),
+        ("emit", A, 0),
+        ("look", 0, A),
+    ]
+    gone = [("go", B, A), ("read", B, 0), ("emit", B, 0), ("look", 0, A), ("relay to one", A, B)]
+    assert viewer_of(A, [*anew, *gone]).seen == ["a1", "a2", "a3", "b1"]
 
 
 @pytest.mark.parametrize("loss", [[("begin anew", 0, 0)], [("trim", 0, 2), ("trim", 0, 2)]])

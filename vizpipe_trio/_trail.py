@@ -67,6 +67,7 @@ class Trail:
         self._floor = START
         self._own_let_go = self._foreign_let_go = 0
         self._began_at = 0
+        self._first_ms = 0  # where in the epoch it was begun to read
         self._doubted = 0  # own events up to here that did not come back may have been lost there since
         self._past = [NO_EPOCH]
         self._set_suffix()
@@ -83,6 +84,7 @@ class Trail:
             self._began_at = position
             self._past = [*self._past[-PAST_EPOCHS:], self.epoch]
         self.epoch, self.spot, self._floor = epoch, floor, floor
+        self._first_ms = floor.ms
         self._set_suffix()
 
     def suffix(self, own_offset: int) -> bytes:
@@ -116,6 +118,7 @@ class Trail:
     def read_to(self, spot: Spot) -> None:
         """Note that the stream has nothing more up to here."""
         self.spot = spot
+        self._first_ms = self._first_ms or spot.ms
         self._set_suffix()
 
     def doubt(self) -> None:
@@ -140,7 +143,8 @@ class Trail:
         if sight.epoch == self.epoch:
             if self.spot < sight.spot:
                 return False
-            is_old = self.spot.ms > sight.spot.ms + FORGET_MS
+            # Of a stream that has begun anew, a client may have seen the worker's own events and nothing else.
+            is_old = self.spot.ms > (sight.spot.ms or self._first_ms) + FORGET_MS
         else:
             if sight.epoch not in self._past:
                 return False
