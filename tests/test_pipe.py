@@ -432,6 +432,14 @@ def test_a_setting_that_makes_no_sense_is_refused(arguments: dict[str, Any], mes
         Pipe(**arguments)
 
 
+@pytest.mark.parametrize("name", ["capacity", "client_capacity", "history"])
+@pytest.mark.parametrize("count", [1e3, math.inf, "1000", None])
+def test_a_bound_that_is_no_whole_number_is_refused(name: str, count: object) -> None:
+    arguments: dict[str, Any] = {name: count}
+    with pytest.raises(TypeError, match=f"^{name} must be an int, not {count!r}$"):
+        Pipe(**arguments)
+
+
 async def test_the_statistics_are_a_frozen_snapshot() -> None:
     pipe = Pipe()
     before: Any = pipe.statistics()

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import trio
 
@@ -55,6 +55,7 @@ class Pipe:
             continuous; 0 turns it off.
 
     Raises:
+        TypeError: ``capacity``, ``client_capacity`` or ``history`` is no whole number.
         ValueError: ``client_capacity``, ``history`` or ``flush_interval`` is too small.
     """
 
@@ -68,6 +69,11 @@ class Pipe:
         history: int = 256,
         flush_interval: float = 1 / 30,
     ) -> None:
+        counts = {"capacity": capacity, "client_capacity": client_capacity, "history": history}
+        for name, count in counts.items():
+            # 1e3 would do until a list is cut there: then every event is lost.
+            if not isinstance(count, SupportsIndex):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"{name} must be an int, not {count!r}")
         if client_capacity < 1:
             raise ValueError(f"client_capacity must be at least 1, not {client_capacity}")
         if history < 0:
