@@ -47,6 +47,9 @@ class Event(msgspec.Struct, frozen=True, rename={"timestamp": "ts"}):
     *invalid* when it encodes it, and :func:`marshal_sse` raises ``ValueError``. An event that is
     encoded comes out of a client's parser equal to what went in.
 
+    ``labels`` and ``stages`` are kept as they are given: a list that is changed after the event was
+    emitted changes what is sent.
+
     Attributes:
         timestamp: When the request was made, as an aware datetime. The current
             UTC time if left out. On the wire it is ``ts``, in RFC 3339.
