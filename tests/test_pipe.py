@@ -387,6 +387,24 @@ async def test_a_pipe_stopped_before_its_run_hands_out_what_it_has_and_returns()
         assert [event.request_id async for event in subscription] == ["early"]
 
 
+async def test_all_who_wait_get_what_is_handed_out_by_a_pipe_stopped_before_its_run() -> None:
+    received: list[int] = []
+
+    async def read(subscription: Subscription) -> None:
+        received.extend(await numbers(subscription))
+
+    for _ in range(10):  # whether they or the run hear first of the stop is Trio's choice
+        pipe = Pipe()
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):  # more than are served in one turn
+                nursery.start_soon(read, pipe.subscribe())
+            await wait_all_tasks_blocked()
+            pipe.emit(Event(result_count=1))
+            pipe.stop()
+            await nursery.start(pipe.run)
+    assert received == [1] * 500
+
+
 def test_a_pipe_that_never_ran_can_be_stopped_outside_trio() -> None:
     pipe = Pipe()
     subscription = pipe.subscribe()

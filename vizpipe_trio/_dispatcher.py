@@ -91,6 +91,9 @@ class Dispatcher:
         """Serve the clients until there is nothing more to do, whatever goes wrong; then end them."""
         attempts = LAST_ATTEMPTS
         self._part_with_strangers()
+        for client in list(self._clients):
+            # A stop before this run may have ended it: it is to get first what is queued.
+            client.ended = False
         self._intake.note_rest(trio.current_time())  # the clock is not that of the run before
         while attempts:
             try:
