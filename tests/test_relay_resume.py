@@ -431,6 +431,12 @@ def test_what_a_viewer_saw_before_the_server_lost_it_does_not_come_again_at_anot
     assert viewer_of(C, [*seen, *loss]).seen == ["b1"]
 
 
+def test_what_a_viewer_saw_before_a_loss_was_told_does_not_come_again() -> None:
+    told = [("emit", C, 0), ("relay", C, 0), ("send", C, 0), ("restore", 0, 0), ("send", B, 0)]
+    viewer = viewer_of(B, [*told, ("emit", B, 0), ("emit", B, 0), ("look", 0, B), ("go", A, B)])
+    assert (viewer.seen, viewer.was_told) == (["c1", "b1", "b2"], True)
+
+
 def test_what_a_viewer_saw_elsewhere_is_found_by_the_message_and_not_by_the_event() -> None:
     trail = Trail(b"ffffffff")
     trail.begin(b"1", START, 0)

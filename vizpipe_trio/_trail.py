@@ -117,7 +117,8 @@ class Trail:
 
     def read_to(self, spot: Spot) -> None:
         """Note that the stream has nothing more up to here."""
-        self.spot = spot
+        # A loss is told at the message that was read last, and that place does not say how many events it has.
+        self.spot = max(self.spot, spot)
         self._first_ms = self._first_ms or spot.ms
         self._set_suffix()
 
