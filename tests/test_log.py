@@ -7,6 +7,7 @@ import pytest
 from vizpipe_trio._batch import Batch
 from vizpipe_trio._event import Event
 from vizpipe_trio._log import TRIM_AT, Log, Place
+from vizpipe_trio._sight import START, parse_seen
 
 
 def log_of(count: int, keep: int, gaps: dict[int, int] | None = None) -> tuple[Log, str]:
@@ -136,3 +137,10 @@ def test_each_event_keeps_its_time_also_when_others_are_let_go_of() -> None:
         log.settle(Place(max(number - 10, 0)))
     [stretch] = log.since(Place(995))
     assert stretch.batch.times == [996.0, 997.0, 998.0, 999.0, 1000.0]
+
+
+def test_who_comes_from_a_worker_that_was_not_ahead_shares_the_frames_with_all_others() -> None:
+    log, _ = log_of(3, keep=3)
+    log.trail.begin(b"1", START, 0)
+    [stretch] = log.since(Place(1), parse_seen("11111111-1.0.1.0-0.0"))
+    assert list(map(id, stretch.batch.frames)) == list(map(id, log._frames[1:]))

@@ -159,8 +159,10 @@ class Log:
         """Return frames whose IDs say what a client has seen of the events behind them."""
         last_seen = len(wanted) - wanted[::-1].index(False) if False in wanted else 0
         ahead = self.trail.not_passed(seen)
-        return [add_seen(f, seen) for f in frames[:last_seen]] + [
-            add_seen(f, ahead) for f in frames[last_seen:]
+        rest = frames[last_seen:]
+        return [
+            *(add_seen(frame, seen) for frame in frames[:last_seen]),
+            *((add_seen(frame, ahead) for frame in rest) if ahead else rest),
         ]
 
     def seen_elsewhere(self, last_event_id: str) -> Seen:

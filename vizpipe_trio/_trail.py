@@ -291,8 +291,7 @@ class Trail:
         echo = self._echo_of(self._own_let_go)
         if echo is not None and echo.epoch == self.epoch:
             self._floor = max(self._floor, _spot_in(echo, self._own_let_go))
-        while self._echoes and self._echoes[0].last < self._own_let_go:
-            del self._echoes[0]
+        del self._echoes[: self._echo_index(self._own_let_go)]
 
 
 def _seen_of(segment: Segment, seen: Seen) -> int:
