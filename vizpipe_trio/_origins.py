@@ -35,10 +35,6 @@ class Origins:
     def __len__(self) -> int:
         return len(self._heard)
 
-    def knows(self, run: bytes) -> bool:
-        """Whether this worker was heard of."""
-        return run in self._heard
-
     def hear(self, envelope: Envelope, spot: Spot, *, is_baseline: bool) -> Arrival:
         """Return what is new in a message, and what is missing before it.
 
