@@ -2,11 +2,12 @@
 
 import json
 import logging
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -230,9 +231,27 @@ class StreamReader:
                     task_status.started()
 
 
+@contextmanager
+def reserved_port() -> Generator[int]:
+    """Give a port that nobody else gets while in the block, for a server that is not there all the time.
+
+    The kernel gives it to no client either. Else one that tries to reach the server while it is not there could be
+    connected to itself.
+    """
+    with socket.socket() as holder:
+        while True:
+            port = random.randrange(20_000, 30_000)
+            with suppress(OSError):
+                holder.bind(("127.0.0.1", port))
+                break
+        # From here on it can be had with this option, as servers do, and not without it, as above.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield port
+
+
 async def get(url: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """Return the response to a GET, read to its end."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
         return await client.get(path, headers=headers)
 
 

@@ -11,7 +11,7 @@ from browsing import Chromium, StandStill, new_tab, number, rows
 from playwright.sync_api import Page, expect
 from quart import Response, request
 from quart_trio import QuartTrio
-from support import EVENTS, STATS, make_app, serve, until
+from support import EVENTS, STATS, make_app, reserved_port, serve, until
 
 from vizpipe_trio import Event, Pipe
 from vizpipe_trio.redis import RedisRelay
@@ -341,7 +341,7 @@ async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_i
     restart = trio.Event()
 
     def script(page: Page) -> None:
-        page.goto(f"http://127.0.0.1:{port}{VIZ}")
+        page.goto(url + VIZ)
         browse.wait_for_clients(pipes[0], 1)
         pipes[0].emit(Event(subject="first life"))
         expect(rows(page)).to_have_count(1)
@@ -354,25 +354,23 @@ async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_i
         expect(page.locator("[data-reason=history]")).to_have_text("?")
         expect(page.locator("#seen")).to_have_text("2")
 
-    port = 0
-    started = trio.Event()
+    started, done = trio.Event(), trio.Event()
 
-    async def lives() -> None:
-        nonlocal port
-        async with serve(apps[0], seconds=60) as url:
-            port = int(url.rpartition(":")[2])
+    async def lives(port: int) -> None:
+        async with serve(apps[0], seconds=60, port=port):
             started.set()
             await restart.wait()
             pipes[0].stop()
         async with serve(apps[1], seconds=60, port=port):
             await done.wait()
 
-    done = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lives)
-        await started.wait()
-        await browse(script, quiet=False)  # it may have called when nobody was there
-        done.set()
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lives, port)
+            await started.wait()
+            await browse(script, quiet=False)  # it may have called when nobody was there
+            done.set()
 
 
 async def test_without_a_token_it_asks_for_one_until_it_is_the_right_one(browse: Chromium) -> None:

