@@ -65,16 +65,18 @@ def make_app(
 
 @asynccontextmanager
 async def serve(
-    app: Any, *, seconds: float = 30, errors_logged: int = 0, port: int = 0
+    app: Any, *, seconds: float = 30, errors_logged: int = 0, port: int = 0, keep_alive_timeout: float = 15
 ) -> AsyncGenerator[str]:
     """Serve an ASGI app on a loopback port, any free one by default, while in the block; give its address.
 
-    The block has to be done within ``seconds``, and the server must log no other errors than expected.
+    The block has to be done within ``seconds``, and the server must log no other errors than expected. After
+    ``keep_alive_timeout`` it closes a connection that has not asked yet, also one that just does, where the
+    machine stood still for that long; until then it has not forgotten one that left without having asked.
     """
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.1
-    config.keep_alive_timeout = 1  # also until a connection that never had a request is forgotten
+    config.keep_alive_timeout = keep_alive_timeout
     config.errorlog = logging.getLogger("hypercorn")  # its default also writes to stderr
     end = trio.Event()
     with error_log(errors_logged), trio.fail_after(seconds):
@@ -310,6 +312,14 @@ class Program:
         while b"\n" not in self._read:
             self._read += await self.process.stdout.receive_some() or pytest.fail(f"it ended: {self._read!r}")
         line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
+
+    async def complaint(self) -> str:
+        """Return a line of its complaints, where they are apart."""
+        assert self.process.stderr is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            line += await self.process.stderr.receive_some(1) or pytest.fail(f"it ended: {line!r}")
         return line.decode()
 
     async def end(self) -> tuple[int, str, str]:
