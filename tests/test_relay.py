@@ -46,6 +46,7 @@ async def test_own_events_reach_own_viewers_without_the_server(monkeypatch: pyte
         async with run_worker("redis://127.0.0.1:1", capacity=2) as a:
             a.emit("a1", "a2", "a3")
             assert await a.viewer.see("a3") == ["a1", "a2", "a3"]
+            await until(lambda: a.relay.statistics().fault != "not started")
             now = a.relay.statistics()
             assert (now.connected, now.offered, now.queued_out, now.lost_out) == (False, 3, 2, 1)
             assert now.fault == "OSError: all attempts to connect to 127.0.0.1:1 failed"
@@ -101,11 +102,13 @@ async def test_a_relay_that_runs_again_says_again_that_it_is_not_connected(
     monkeypatch.setattr(vizpipe_trio.redis, "START_SECONDS", 0.1)
     async with run_valkey() as valkey:
         async with run_worker(valkey.url) as a:
-            pass
+            await until(lambda: a.relay.statistics().connected)
         assert a.relay.statistics().fault == "not running"
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.relay.run)
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(a.relay.run)
+            await until(lambda: a.relay.statistics().fault.startswith("OSError"))
+            nursery.cancel_scope.cancel()
     [said] = [record.getMessage() for record in caplog.records if record.name == "vizpipe_trio"]
     assert said.startswith("the relay is not connected, and tries again: OSError")
 
@@ -364,7 +367,8 @@ async def test_what_was_dropped_at_another_workers_entrance_is_told() -> None:
         assert await b.viewer.see("10 overload") == [*named("a", 1000), "10 overload"]
 
 
-async def test_the_relay_sends_what_waits_and_ends_with_its_pipe() -> None:
+async def test_the_relay_sends_what_waits_and_ends_with_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vizpipe_trio.redis, "END_SECONDS", 20)
     async with run_valkey() as valkey, run_worker(valkey.url) as b:
         a = Worker(valkey.url)
         async with trio.open_nursery() as nursery:
