@@ -224,8 +224,8 @@ async def dial_http1(
         yield Connection(cast("trio.SocketStream", transport))  # it sends and receives as one does
 
 
-GRACE = 0.3
-"""What the servers that `served` starts give their clients at shutdown, in seconds."""
+GRACE = 3.0
+"""What the servers that `served` starts give their clients at shutdown, in seconds: also on a machine that is busy."""
 
 
 class Server:
@@ -243,7 +243,7 @@ class Server:
     async def shut_down(self) -> None:
         """End it, whatever its clients do: within the grace, and some seconds for a machine that is busy."""
         self._begin_shutdown.set()
-        with trio.fail_after(GRACE + 5):
+        with trio.fail_after(GRACE + 10):
             await self._ended.wait()
 
 

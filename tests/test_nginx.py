@@ -146,7 +146,7 @@ async def test_client_that_leaves_frees_its_place(tmp_path: Path) -> None:
 async def test_client_that_stops_reading_misses_events_is_given_up_and_hurts_nobody(tmp_path: Path) -> None:
     pipe = Pipe(client_capacity=4, flush_interval=0)
     async with (
-        proxied(make_app(pipe, token="right"), pipe, tmp_path, client_timeout=1) as proxy,
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, client_timeout=4) as proxy,
         proxy.watch("?token=right", receive_buffer=4096),
         proxy.watch("?token=right") as healthy,
     ):
@@ -166,7 +166,7 @@ async def test_stream_that_is_not_read_misses_events_and_holds_up_no_other_on_it
 ) -> None:
     pipe = Pipe(client_capacity=4, flush_interval=0)
     async with (
-        proxied(make_app(pipe, token="right"), pipe, tmp_path, client_timeout=1) as proxy,
+        proxied(make_app(pipe, token="right"), pipe, tmp_path, client_timeout=4) as proxy,
         proxy.http2() as client,
     ):
         stalled = await watch_http2(client, "?token=right")
@@ -176,8 +176,10 @@ async def test_stream_that_is_not_read_misses_events_and_holds_up_no_other_on_it
             pipe.emit(Event(subject="x" * 50_000))
             assert sequence(await client.frame(healthy)) == number
         assert client.answers[stalled].received <= WINDOW
-        assert pipe.statistics().missed > 100  # of 20 MB it is offered, no more than its queue is kept
-        await until(lambda: pipe.statistics().clients == 1)  # it is given up
+        # Of 20 MB no more is kept for it than its queue, and what nginx and the kernel hold.
+        assert pipe.statistics().missed > 0
+        assert pipe.statistics().delivered < 400 + 300
+        await until(lambda: pipe.statistics().clients == 1)  # it is given up, which may have been before
         pipe.emit(Event())
         assert sequence(await client.frame(healthy)) == 401
 
