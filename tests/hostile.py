@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, timedelta, timezone
 from typing import Any
 
-from browsing import OPTIONS, require_chromium
+from browsing import OPTIONS, PATIENCE_MS, require_chromium
 from hypothesis import strategies as st
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, expect, sync_playwright
 
 from vizpipe_trio import Event, StageInfo, marshal_sse
 
@@ -88,6 +88,7 @@ def open_chromium(*arguments: str) -> Generator[BrowserContext]:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=[*OPTIONS, *arguments]
         )
+        expect.set_options(timeout=PATIENCE_MS)
         try:
             yield browser.new_context()
         finally:

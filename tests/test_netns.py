@@ -23,7 +23,9 @@ NAMESPACE, OUR_END, ITS_END = f"vizpipe-{PID}", f"viz-{PID}-0", f"viz-{PID}-1"
 
 HEARTBEAT = 1.0
 TIMEOUT = 2.0
-BOUND = HEARTBEAT + TIMEOUT + 1.5  # the kernel's timers are its own, and the machine may be busy
+BOUND = HEARTBEAT + TIMEOUT + 1.5  # the kernel's timers are its own
+PATIENCE = 10.0
+"""More seconds for a machine that is busy. Without a time-out the kernel takes a quarter of an hour."""
 
 VIEWER = f"""
 import socket, sys, time
@@ -64,8 +66,8 @@ def link() -> Generator[None]:
     clear_away()
 
 
-async def seconds_until_noticed(*, helped: bool) -> float:
-    """Have a viewer vanish, and return after how long its place is free again, or the bound."""
+async def is_noticed(*, helped: bool, seconds: float) -> bool:
+    """Have a viewer vanish, and return whether its place is free again within so many seconds."""
     pipe, end = Pipe(), trio.Event()
     app = make_app(pipe, token="sesame", heartbeat_interval=HEARTBEAT)
     config = Config()
@@ -89,18 +91,17 @@ async def seconds_until_noticed(*, helped: bool) -> float:
             async with run_program(*command) as viewer:
                 assert await viewer.line() == "it watches"
                 await trio.to_thread.run_sync(ip, "-n", NAMESPACE, "link", "set", ITS_END, "down")
-                began = trio.current_time()
-                with trio.move_on_after(BOUND):
+                with trio.move_on_after(seconds):
                     await until(lambda: pipe.statistics().clients == 0)
-                took = trio.current_time() - began
+            noticed = pipe.statistics().clients == 0
             nursery.cancel_scope.cancel()
-    return took
+    return noticed
 
 
 async def test_a_viewer_that_vanishes_is_noticed_within_heartbeat_and_time_out(link: None) -> None:
-    assert await seconds_until_noticed(helped=True) < BOUND
+    assert await is_noticed(helped=True, seconds=BOUND + PATIENCE)
 
 
 async def test_hypercorn_alone_does_not_notice_it_that_soon(link: None) -> None:
     """When this fails, a release of Hypercorn has mended it: see what `StreamGuard` is still needed for."""
-    assert await seconds_until_noticed(helped=False) >= BOUND
+    assert not await is_noticed(helped=False, seconds=BOUND)
