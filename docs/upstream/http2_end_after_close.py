@@ -51,7 +51,7 @@ async def main():
                 for event in client.receive_data(await stream.receive_some()):
                     received += len(getattr(event, "data", b""))
                 await stream.send_all(client.data_to_send())
-        with trio.move_on_after(2):
+        with trio.move_on_after(5):
             await returned.wait()
         mended = returned.is_set()
         shutdown.set()

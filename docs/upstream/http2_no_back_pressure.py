@@ -47,7 +47,7 @@ async def main():
         pseudo = {":method": "GET", ":path": "/", ":scheme": "http", ":authority": "localhost"}
         client.send_headers(1, pseudo.items(), end_stream=True)
         async with await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2])) as stream:
-            with trio.move_on_after(2):
+            with trio.move_on_after(5):
                 while True:
                     await stream.send_all(client.data_to_send())
                     for event in client.receive_data(await stream.receive_some()):

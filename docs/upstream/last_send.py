@@ -32,7 +32,7 @@ async def main():
         [address] = await nursery.start(server)
         async with await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2])) as client:
             await client.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            with trio.move_on_after(2):
+            with trio.move_on_after(5):
                 while await client.receive_some():
                     pass
                 closed = True

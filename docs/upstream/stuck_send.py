@@ -45,7 +45,7 @@ async def main():
             await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await trio.sleep(1)  # and never reads
             shutdown.set()
-            await trio.sleep(GRACE + 2)
+            await trio.sleep(GRACE + 5)
             ended = not nursery.child_tasks
     print(f"the app's own time-out ended its send: {gave_up}; the server ended in time: {ended}")
     return ended
