@@ -70,7 +70,7 @@ async def served(environment: Environment, token: str) -> AsyncGenerator[str]:
             process: trio.Process = await nursery.start(start)
             assert process.stdout is not None
             printed = b""
-            while (address := re.search(rb"Running on (http://127\.0\.0\.1:\d+)", printed)) is None:
+            while (address := re.search(rb"Running on (http://127\.0\.0\.1:\d+) ", printed)) is None:
                 printed += await process.stdout.receive_some() or pytest.fail(f"it ended: {printed!r}")
             yield address[1].decode()
             process.terminate()

@@ -17,6 +17,9 @@ from support import Connection, sequence, watch
 
 HERE = Path(__file__).parent
 VIEWERS = 200
+FULL = 100
+"""Events that are more than the kernel holds for a client that does not read."""
+
 PYTHON = ["guarded_app.py"]
 COMMAND = ["-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:0", "guarded_app:app"]
 
@@ -43,7 +46,7 @@ async def serving(arguments: list[str], grace: float) -> AsyncGenerator[Served]:
         nonlocal url
         async for data in stream:
             log.extend(data)
-            found = dict(re.findall(rb"\[(\d+)\] \[INFO\] Running on (http://127.0.0.1:\d+)", log))
+            found = dict(re.findall(rb"\[(\d+)\] \[INFO\] Running on (http://127.0.0.1:\d+) ", log))
             if len(found) == workers:
                 url = next(iter(found.values())).decode()
                 listening.set()
@@ -81,14 +84,18 @@ def ends(log: bytes) -> list[dict[str, Any]]:
 class Viewers:
     """Clients of which each reads to the end of its stream, and then to the end of its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self.count = count
         self.reading = 0
         self.last: list[int] = []
         self.ended_at: list[float] = []
         self.all_read = trio.Event()
 
     async def read(self, connection: Connection) -> None:
-        last = await connection.frame()
+        """Read a stream; ``all_read`` once each viewer has read as many events as are asked for."""
+        last = b""
+        for _ in range(self.count):
+            last = await connection.frame()
         self.reading += 1
         if self.reading == VIEWERS:
             self.all_read.set()
@@ -103,7 +110,7 @@ async def end_by_signal(
     arguments: list[str], number: signal.Signals, *, stuck: int, grace: float
 ) -> tuple[Viewers, list[dict[str, Any]], float, float]:
     """Return the viewers, what the workers said, when the signal was sent, and how long the end took."""
-    viewers = Viewers()
+    viewers = Viewers(FULL if stuck else 1)
     with trio.fail_after(50):
         async with (
             serving(arguments, grace) as served,
@@ -116,7 +123,6 @@ async def end_by_signal(
                 connection = await stack.enter_async_context(watch(served.url))
                 nursery.start_soon(viewers.read, connection)
             await viewers.all_read.wait()
-            await trio.sleep(1 if stuck else 0)  # what the kernel holds for those is full by then
             began = trio.current_time()
             # A terminal's Ctrl-C reaches the workers too, a supervisor's SIGTERM only the master.
             (os.killpg if number == signal.SIGINT else os.kill)(served.process.pid, number)
