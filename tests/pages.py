@@ -103,7 +103,7 @@ def run_pytest(folder: Path, files: dict[str, str], outcome: str) -> None:
         (folder / name).write_text(text)
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        check=False, capture_output=True, text=True, timeout=60, cwd=folder,
+        check=False, capture_output=True, text=True, timeout=150, cwd=folder,
     )  # fmt: skip
     assert outcome in run.stdout, run.stdout + run.stderr
 

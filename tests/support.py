@@ -65,7 +65,7 @@ def make_app(
 
 @asynccontextmanager
 async def serve(
-    app: Any, *, seconds: float = 30, errors_logged: int = 0, port: int = 0, keep_alive_timeout: float = 15
+    app: Any, *, seconds: float = 60, errors_logged: int = 0, port: int = 0, keep_alive_timeout: float = 15
 ) -> AsyncGenerator[str]:
     """Serve an ASGI app on a loopback port, any free one by default, while in the block; give its address.
 
@@ -340,7 +340,7 @@ class Program:
 @asynccontextmanager
 async def run_program(
     *command: str,
-    seconds: float = 60,
+    seconds: float = 120,
     stderr: int = subprocess.STDOUT,
     env: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Program]:

@@ -78,7 +78,7 @@ async def test_page_that_knows_only_onmessage_and_json_gets_the_events_unchanged
             },
         ]
 
-    async with serve(app, seconds=30) as url:
+    async with serve(app) as url:
         await browse(script, quiet=False)
 
 
@@ -127,5 +127,5 @@ async def test_page_whose_stream_ends_comes_back_and_gets_each_event_once(
         page.wait_for_function("got.length === 5")
         assert page.evaluate("got.map((event) => event.request_id)") == ["r1", "r2", "r3", "r4", "r5"]
 
-    async with serve(app, seconds=30) as url:
+    async with serve(app) as url:
         await browse(script, quiet=False)

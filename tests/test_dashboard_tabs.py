@@ -64,7 +64,7 @@ async def test_seven_tabs_share_one_connection(browse: Chromium) -> None:
         assert pipe.statistics().clients == 1
         assert pipe.statistics().delivered == 1
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -86,7 +86,7 @@ async def test_the_tab_that_holds_the_connection_hands_it_on_and_nothing_is_lost
         for tab in others:
             expect_all_three(tab)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -102,7 +102,7 @@ async def test_tabs_come_and_go_and_the_last_one_ends_the_connection(browse: Chr
         second.goto("about:blank")
         browse.wait_for_clients(pipe, 0)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -129,7 +129,7 @@ async def test_seven_tabs_with_different_filters_take_four_connections_and_count
         for tab, seen in zip(opened, [1, 2, 1, 2, 1, 1, 3], strict=True):
             expect(tab.locator("#seen")).to_have_text(str(seen))
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -147,7 +147,7 @@ async def test_a_tab_whose_filter_is_applied_here_does_not_know_how_many_it_miss
         expect(everything.locator("#missed-all")).to_have_text("3")
         expect(filtered.locator("#missed-all")).to_have_text("?")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -168,7 +168,7 @@ async def test_a_page_whose_policy_forbids_workers_shares_a_tab_instead(browse: 
     def script(page: Page) -> None:
         see_one(page, url, pipe, connections=1)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script, quiet=False)
     assert blocked
 
@@ -187,7 +187,7 @@ async def test_a_worker_that_never_says_a_word_is_done_without(browse: Chromium)
     def script(page: Page) -> None:
         see_one(page, url, pipe, connections=1)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script)
 
 
@@ -210,7 +210,7 @@ async def test_the_others_go_on_when_the_tab_crashes_that_had_begun_the_worker(b
         for tab in others:
             expect_all_three(tab)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script, quiet=False)  # what crashes complains
 
 
@@ -236,7 +236,7 @@ async def test_a_tab_that_stands_still_does_not_keep_the_events_from_the_others(
             expect(tab.locator("#seen")).to_have_text("3")
             assert number(tab, "#missed-all") == 0
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script, quiet=False)  # the browser warns of a request that blocks
 
 
@@ -254,7 +254,7 @@ async def test_a_tab_without_a_token_goes_on_when_the_one_that_has_it_is_closed(
         expect(rows(second)).to_have_count(2)
         expect(second.locator("#words")).to_have_text("Live")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -279,7 +279,7 @@ async def test_a_lent_token_that_is_not_taken_any_more_gives_way_to_a_good_one(b
         new_tab(page.context, f"{url}/viz/?token=new")
         expect(second.locator("#words")).to_have_text("Live")
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script, quiet=False)  # the browser warns of what is refused
 
 
@@ -292,7 +292,7 @@ async def test_without_workers_and_locks_each_tab_has_its_own_connection(browse:
         first.goto("about:blank")
         browse.wait_for_clients(pipe, 1)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -308,7 +308,7 @@ async def test_a_tab_that_had_seen_no_event_does_not_know_what_went_by_at_a_hand
         expect(second.locator("#missed-all")).to_have_text("?")
         browse.wait_for_clients(pipe, 1)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -338,7 +338,7 @@ async def test_a_page_that_comes_back_out_of_the_cache_says_when_it_may_have_mis
         tab.evaluate(come_back)
         expect(tab.locator("#seen")).to_have_text("2")  # the server kept it
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -362,7 +362,7 @@ async def test_a_tab_that_stood_still_for_long_comes_back_and_misses_nothing(bro
         assert page.locator("#events .subject").all_inner_texts() == ["after", "meanwhile", "before"]
         assert number(page, "#missed-all") == 0
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script, quiet=False)  # the browser warns of a request that blocks
 
 
@@ -381,7 +381,7 @@ async def test_a_machine_that_slept_keeps_its_tabs(browse: Chromium) -> None:
         pipe.emit(Event())
         expect(rows(page).first).to_contain_text("ALLOWED")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -439,7 +439,7 @@ async def test_tabs_go_on_exactly_at_a_handover_whatever_an_id_looks_like(browse
         expect(everything.locator("#seen")).to_have_text("22")
         assert [tab.locator("#missed-all").inner_text() for tab in (rare, everything)] == ["0", "0"]
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await browse(script)
 
 
@@ -453,7 +453,7 @@ async def test_the_server_says_of_the_fourth_filter_too_that_it_does_not_exist(b
         expect(fourth.locator("#words")).to_have_text("Refused")
         expect(fourth.locator("#notice-why")).to_contain_text("400: there is no op 'READ'")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -467,7 +467,7 @@ async def test_a_tab_without_a_token_takes_that_of_a_tab_that_is_opened_later(br
         expect(page.locator("#words")).to_have_text("Live")
         assert pipe.statistics().clients == 1
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right"), seconds=120) as url:
         await browse(script)
 
 
@@ -509,5 +509,5 @@ async def test_a_tab_goes_on_in_the_stream_of_another_one_without_computing_with
         for then, told in cases:
             assert page.evaluate(HEAR, first + then) == told
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right"), seconds=120) as url:
         await browse(script)

@@ -368,9 +368,9 @@ async def test_the_page_runs_nothing_but_its_own_files() -> None:
 
 @asynccontextmanager
 async def started(*arguments: str) -> AsyncGenerator[trio.Process]:
-    """Start the example, for at most 30 seconds."""
+    """Start the example, for at most 90 seconds."""
     command = [sys.executable, "-m", "examples.docsearch", *arguments]
-    with trio.fail_after(30):
+    with trio.fail_after(90):
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             yield process

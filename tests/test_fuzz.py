@@ -26,8 +26,8 @@ def test_a_short_search_finds_nothing_that_breaks_a_promise(target: str, tmp_pat
     if find_spec("atheris") is None and not os.environ.get("CI"):
         pytest.skip("atheris has no wheel for this system")
     outcome = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "fuzz", target, "-runs=1500", "-seed=1", "-timeout=60"],
-        check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        [sys.executable, "-m", "fuzz", target, "-runs=1500", "-seed=1", "-timeout=150"],
+        check=False, capture_output=True, text=True, timeout=150, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

@@ -93,7 +93,7 @@ async def test_over_sockets_a_client_gets_what_is_accepted_and_nothing_else() ->
         assert [json.loads(message.data) for message in got] == wanted
         assert {message.event for message in reader.events} <= {"message"}
 
-    async with serve(make_app(pipe), seconds=60) as url, trio.open_nursery() as nursery:
+    async with serve(make_app(pipe), seconds=120) as url, trio.open_nursery() as nursery:
         reader = StreamReader(url)
         await nursery.start(reader.run)
         await trio.to_thread.run_sync(check)
@@ -135,7 +135,7 @@ async def test_a_browser_gets_what_is_accepted_and_nothing_else() -> None:
             trio.from_thread.run(until, lambda: pipe.statistics().clients == 1)
             check_on(page)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app, seconds=120) as url:
         await trio.to_thread.run_sync(browse)
 
 
@@ -164,6 +164,6 @@ async def test_nothing_in_an_event_runs_as_markup_in_the_dashboard() -> None:
             expect(page.get_by_text("the last of them").first).to_be_attached()
             assert page.evaluate("document.scripts.length") == page.locator("script[src]").count()
 
-    async with serve(make_app(pipe, token="sesame"), seconds=60) as url:
+    async with serve(make_app(pipe, token="sesame"), seconds=120) as url:
         await trio.to_thread.run_sync(browse)
     assert ran == []

@@ -51,7 +51,7 @@ async def serve_and_log_all(app: QuartTrio) -> AsyncGenerator[tuple[str, list[st
     logging.getLogger().addHandler(logs)
     end = trio.Event()
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 server = partial(hypercorn.trio.serve, app, config, shutdown_trigger=end.wait)  # pyright: ignore[reportUnknownMemberType]
                 [address] = await nursery.start(server)

@@ -17,7 +17,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter."""
     return subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", code],
-        check=False, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **environment},
+        check=False, capture_output=True, text=True, timeout=150, cwd=ROOT, env={**os.environ, **environment},
     )  # fmt: skip
 
 

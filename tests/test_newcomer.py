@@ -58,14 +58,14 @@ def token() -> str:
 
 @asynccontextmanager
 async def served(environment: Environment, token: str) -> AsyncGenerator[str]:
-    """Serve the app by the README's command, on any free port, for at most 60 seconds; give its address."""
+    """Serve the app by the README's command, on any free port, for at most 120 seconds; give its address."""
     hypercorn, *arguments = shlex.split(commands_to_run_it()[2])
     command = [str(environment.bin / hypercorn), *arguments, "--bind", "127.0.0.1:0"]
     start = partial(
         trio.run_process, command, cwd=environment.home, env={"VIZ_TOKEN": token}, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(start)
             assert process.stdout is not None

@@ -59,7 +59,7 @@ async def test_who_watches_a_server_that_is_killed_comes_back_and_is_told_that_e
         page.wait_for_function("got.some(([id]) => id === 'missed') && got.at(-1)[0] !== 'missed'")
         seen.extend(page.evaluate("got"))
 
-    with reserved_port() as port, trio.fail_after(50):
+    with reserved_port() as port, trio.fail_after(100):
         arguments = [word.replace("127.0.0.1:0", f"127.0.0.1:{port}") for word in COMMAND]
         async with trio.open_nursery() as nursery:
             async with serving(arguments, 3) as served:

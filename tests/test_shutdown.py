@@ -111,7 +111,7 @@ async def end_by_signal(
 ) -> tuple[Viewers, list[dict[str, Any]], float, float]:
     """Return the viewers, what the workers said, when the signal was sent, and how long the end took."""
     viewers = Viewers(FULL if stuck else 1)
-    with trio.fail_after(50):
+    with trio.fail_after(100):
         async with (
             serving(arguments, grace) as served,
             AsyncExitStack() as stack,

@@ -60,9 +60,9 @@ async def test_a_line_without_an_end_is_refused() -> None:
 
 @asynccontextmanager
 async def started() -> AsyncGenerator[tuple[trio.Process, trio.abc.ReceiveStream]]:
-    """Start the example on any free port, for at most 30 seconds, and give it with what it prints."""
+    """Start the example on any free port, for at most 90 seconds, and give it with what it prints."""
     command = [sys.executable, "-m", "examples.tcp_server", "0"]
-    with trio.fail_after(30):
+    with trio.fail_after(90):
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert process.stdout is not None
         try:

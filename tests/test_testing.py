@@ -39,7 +39,7 @@ def run_pytest(folder: Path, *options: str) -> str:
     """Run the tests of a folder, and return what is printed."""
     return subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(folder)],
-        check=False, capture_output=True, text=True, timeout=60, cwd=folder,
+        check=False, capture_output=True, text=True, timeout=150, cwd=folder,
     ).stdout  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def reproduce(defect: str, python_path: str) -> "subprocess.CompletedProcess[str
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         env={**os.environ, "PYTHONPATH": python_path},
     )
 

@@ -70,7 +70,7 @@ async def run_example(count: int) -> AsyncGenerator[Example]:
     command = [sys.executable, "-u", "-m", "examples.workers", "--port", "0"]
     command += ["--token", TOKEN, "--workers", str(count)]
     start = partial(trio.run_process, command, stdout=subprocess.PIPE, check=False)
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(start)
             assert process.stdout is not None
@@ -162,7 +162,7 @@ async def test_one_dashboard_and_a_viewer_with_a_filter_see_the_requests_of_all_
 async def fail(*options: str) -> tuple[int, str, str]:
     """Run the example while it cannot run, and return its exit code and what it wrote."""
     command = [sys.executable, "-m", "examples.workers", *options]
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         ended = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
     return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
 
@@ -176,7 +176,7 @@ async def test_a_port_that_is_taken_is_said_and_nothing_is_started() -> None:
 
 
 async def test_the_example_ends_when_its_servers_end() -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             command = [sys.executable, "-u", "-m", "examples.workers", "--port", "0", "--workers", "2"]
             start = partial(trio.run_process, command, stdout=subprocess.PIPE, check=False)
