@@ -30,6 +30,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
+        listener.close()
         sys.exit(f"Can't listen on {host} port {port}: {error.strerror}")
     return listener
 
