@@ -33,7 +33,7 @@ OPTIONS = [
     "--disable-sync",
     "--no-proxy-server",
 ]
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 """How long a page may take for anything, on a machine that is busy with other things."""
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></td>\"'&amp;\u2028\u2029\u202etxt.exe"

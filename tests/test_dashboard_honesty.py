@@ -213,9 +213,8 @@ async def test_a_page_that_cannot_keep_up_is_told_what_it_missed(browse: Chromiu
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
         other = new_tab(page.context, url + VIZ)
-        with stand_still(
-            page
-        ):  # until the hub, which goes on in its worker, has all events: it tells the other tab
+        # Until the hub, which goes on in its worker, has all events: it tells the other tab.
+        with stand_still(page):
             browse.in_trio(emit_at_once, pipe, 30_000)
             other.wait_for_function("""() => {
                 const [seen, missed] = ["seen", "missed-all"].map((id) => document.getElementById(id).innerText);

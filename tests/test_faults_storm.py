@@ -82,9 +82,7 @@ def test_a_storm_that_outlives_the_run_is_counted_call_by_call(
             await nursery.start(pipe.run)
             with pipe.subscribe() as subscription, trio.fail_after(120):
                 while subscription.delivered < 1000:
-                    await (
-                        subscription.receive_bytes()
-                    )  # all that waits: ten busy threads leave Trio few turns
+                    await subscription.receive_bytes()  # all that waits: its turns are few
                 await end(pipe, nursery)
 
     with Storm(pipe) as storm:
@@ -108,9 +106,7 @@ def test_a_storm_over_many_short_runs_of_one_pipe_is_counted_call_by_call() -> N
             await nursery.start(pipe.run)
             with pipe.subscribe() as subscription, trio.fail_after(120):
                 while subscription.delivered < 100:
-                    await (
-                        subscription.receive_bytes()
-                    )  # all that waits: ten busy threads leave Trio few turns
+                    await subscription.receive_bytes()  # all that waits: its turns are few
             nursery.cancel_scope.cancel()
 
     with Storm(pipe) as storm:
