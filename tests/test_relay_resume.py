@@ -423,6 +423,20 @@ def test_what_a_viewer_saw_before_its_worker_had_read_anything_of_a_new_stream_d
     assert viewer_of(A, [*anew, *gone]).seen == ["a1", "a2", "a3", "b1"]
 
 
+def test_a_viewer_that_saw_only_the_own_events_of_a_worker_keeps_what_it_saw_before() -> None:
+    before = [
+        ("emit", C, 0),
+        ("relay", C, 0),
+        ("begin anew", 0, 0),
+        ("relay", B, 0),
+        ("emit", B, 0),
+        ("look", 0, B),
+    ]
+    young = [("restart", A, B), ("go", A, B), ("emit", A, 0), ("look", 0, B)]
+    viewer = viewer_of(B, [*before, *young, ("go", C, B)])
+    assert viewer.seen == ["c1", "b1", "d1"]
+
+
 @pytest.mark.parametrize("loss", [[("begin anew", 0, 0)], [("trim", 0, 2), ("trim", 0, 2)]])
 def test_what_a_viewer_saw_before_the_server_lost_it_does_not_come_again_at_another_worker(
     loss: list[tuple[str, int, int]],

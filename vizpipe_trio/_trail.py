@@ -239,8 +239,8 @@ class Trail:
             head: So many events there have been.
             seen: What the client saw elsewhere.
         """
-        last = seen[0]
-        if last.epoch == NO_EPOCH:
+        last = next((sight for sight in seen if sight.epoch != NO_EPOCH), None)
+        if last is None:
             return True, start  # it saw nothing of others
         if last.epoch != self.epoch:
             return True, head  # the two cannot be compared
