@@ -423,6 +423,12 @@ def test_what_a_viewer_saw_before_its_worker_had_read_anything_of_a_new_stream_d
     assert viewer_of(A, [*anew, *gone]).seen == ["a1", "a2", "a3", "b1"]
 
 
+def test_what_a_viewer_saw_is_in_all_ids_of_a_worker_that_has_it_no_longer_but_knows_that_it_came() -> None:
+    """Events of its own that were on their way to the viewer when the worker had not begun to read."""
+    young = [("emit", C, 0), ("relay", C, 0), *[("restart", A, B)] * (BACKFILL + 1), ("go", A, B)]
+    assert viewer_of(B, [*young, ("emit", A, 1), ("go", B, B)]).seen == ["c1", "g1", "g2"]
+
+
 def test_a_viewer_that_saw_only_the_own_events_of_a_worker_keeps_what_it_saw_before() -> None:
     before = [
         ("emit", C, 0),

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ._batch import Batch, Gap, Missed
 from ._event import Event
-from ._sight import Seen, Spot, add_seen, parse_seen
+from ._sight import Seen, Spot, add_seen, parse_seen, seen_in
 from ._trail import Trail
 
 TRIM_AT = 256
@@ -159,9 +159,14 @@ class Log:
         """Return frames whose IDs say what a client has seen of the events behind them."""
         last_seen = len(wanted) - wanted[::-1].index(False) if False in wanted else 0
         ahead = self.trail.not_passed(seen)
-        rest = frames[last_seen:]
+        passed = [sight for sight in seen if sight not in ahead]
+        # What has passed by now had not yet before each of these events, and their IDs do not say it.
+        all_due = bisect_left(
+            frames, True, lo=last_seen, key=lambda frame: self.trail.covers(seen_in(frame), passed)
+        )
+        rest = frames[all_due:]
         return [
-            *(add_seen(frame, seen) for frame in frames[:last_seen]),
+            *(add_seen(frame, seen) for frame in frames[:all_due]),
             *((add_seen(frame, ahead) for frame in rest) if ahead else rest),
         ]
 

@@ -68,6 +68,11 @@ def parse_seen(event_id: str) -> Seen:
     )
 
 
+def seen_in(frame: bytes) -> Seen:
+    """Return what a frame's ID says."""
+    return parse_seen(frame.partition(b"\n")[0].removeprefix(b"id: ").decode())
+
+
 def add_seen(frame: bytes, seen: Seen) -> bytes:
     """Return a frame whose ID says also what a client saw elsewhere that has not come by here."""
     first, end, rest = frame.partition(b"\n")

@@ -7,6 +7,7 @@ No tasks, no I/O.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ._sight import NO_EPOCH, START, Seen, Sight, Spot
@@ -151,6 +152,21 @@ class Trail:
                 return False
             is_old = False
         return is_old or sight.run == self.run or self._last_of.get(sight.run, 0) >= sight.own
+
+    def covers(self, said: Seen, passed: Iterable[Sight]) -> bool:
+        """Whether an ID of this worker says all of what a client saw elsewhere that has passed by now.
+
+        If one does, all that come later do.
+
+        Args:
+            said: What the ID says.
+            passed: What the client saw.
+        """
+        return all(
+            own.epoch == self.epoch and (sight.epoch != self.epoch or own.spot >= sight.spot)
+            for own in said
+            for sight in passed
+        )
 
     def unseen(self, begin: int, end: int, seen: Seen, *, replay: bool) -> list[bool]:
         """Return for the log's events from ``begin`` to ``end`` which of them a client did not see.
