@@ -16,7 +16,7 @@ import vizpipe_trio._log
 from vizpipe_trio import Event, Pipe
 from vizpipe_trio._envelope import Envelope
 from vizpipe_trio._receiver import Receiver
-from vizpipe_trio._sight import START, Spot, parse_seen
+from vizpipe_trio._sight import START, Sight, Spot, parse_seen
 from vizpipe_trio._trail import FORGET_MS, Trail
 
 Fields = dict[bytes, bytes]
@@ -27,6 +27,9 @@ GO, TOLD = "*go", "*told"
 
 BOOT = 10 * FORGET_MS
 """The server's clock: what is at its beginning is old."""
+
+NOW = 1_700_000_000_000
+"""A time, in milliseconds."""
 
 BACKFILL = 3
 """Messages that a worker takes into its history which starts again."""
@@ -441,6 +444,19 @@ def test_a_viewer_that_saw_only_the_own_events_of_a_worker_keeps_what_it_saw_bef
     young = [("restart", A, B), ("go", A, B), ("emit", A, 0), ("look", 0, B)]
     viewer = viewer_of(B, [*before, *young, ("go", C, B)])
     assert viewer.seen == ["c1", "b1", "d1"]
+
+
+@pytest.mark.parametrize(("epoch", "ms"), [(b"1", NOW), (b"1", 0), (b"f", NOW)])
+def test_what_a_viewer_saw_at_a_worker_that_is_gone_is_forgotten_after_a_while(epoch: bytes, ms: int) -> None:
+    trail = Trail(b"ffffffff")
+    for name, now in ((b"1", NOW), (b"2", NOW + 1)):
+        trail.begin(name, START, 0)
+        trail.read_to(Spot(now, 0, 0))
+    seen = (Sight(b"00000000", 5, epoch, Spot(ms, 0, 0)),)
+    trail.read_to(Spot(NOW + FORGET_MS, 0, 0))
+    assert trail.not_passed(seen) == seen
+    trail.read_to(Spot(NOW + FORGET_MS + 2, 0, 0))
+    assert trail.not_passed(seen) == ()
 
 
 @pytest.mark.parametrize("loss", [[("begin anew", 0, 0)], [("trim", 0, 2), ("trim", 0, 2)]])

@@ -145,13 +145,14 @@ class Trail:
         if sight.epoch == self.epoch:
             if self.spot < sight.spot:
                 return False
+        elif sight.epoch not in self._past:
+            return self._is_old(sight.spot.ms or self.spot.ms)
+        return (
             # Of a stream that has begun anew, a client may have seen the worker's own events and nothing else.
-            is_old = self.spot.ms > (sight.spot.ms or self._first_ms) + FORGET_MS
-        else:
-            if sight.epoch not in self._past:
-                return False
-            is_old = False
-        return is_old or sight.run == self.run or self._last_of.get(sight.run, 0) >= sight.own
+            self._is_old(sight.spot.ms or self._first_ms)
+            or sight.run == self.run
+            or self._last_of.get(sight.run, 0) >= sight.own
+        )
 
     def covers(self, said: Seen, passed: Iterable[Sight]) -> bool:
         """Whether an ID of this worker says all of what a client saw elsewhere that has passed by now.
@@ -167,6 +168,9 @@ class Trail:
             for own in said
             for sight in passed
         )
+
+    def _is_old(self, ms: int) -> bool:
+        return self.spot.ms > ms + FORGET_MS
 
     def unseen(self, begin: int, end: int, seen: Seen, *, replay: bool) -> list[bool]:
         """Return for the log's events from ``begin`` to ``end`` which of them a client did not see.
