@@ -16,6 +16,7 @@ import vizpipe_trio._log
 from vizpipe_trio import Event, Pipe
 from vizpipe_trio._envelope import Envelope
 from vizpipe_trio._receiver import Receiver
+from vizpipe_trio._request import MAX_LAST_EVENT_ID
 from vizpipe_trio._sight import START, Sight, Spot, parse_seen
 from vizpipe_trio._trail import FORGET_MS, Trail
 
@@ -444,6 +445,34 @@ def test_a_viewer_that_saw_only_the_own_events_of_a_worker_keeps_what_it_saw_bef
     young = [("restart", A, B), ("go", A, B), ("emit", A, 0), ("look", 0, B)]
     viewer = viewer_of(B, [*before, *young, ("go", C, B)])
     assert viewer.seen == ["c1", "b1", "d1"]
+
+
+def go_round(names: str) -> Viewer:
+    """Return a viewer that has gone twice to each of some workers, which cannot reach the server."""
+    stream = Stream()
+    workers = [Worker(name, stream, 1000, 1000) for name in names]
+    for worker in workers * 2:
+        worker.read(100)
+    viewer = Viewer(workers[0])
+    for worker in workers * 2:
+        worker.emit(1)
+        viewer.go(worker)
+        worker.emit(1)
+        viewer.look()
+    return viewer
+
+
+def test_a_viewer_that_goes_round_many_workers_while_the_server_is_away_sees_nothing_twice() -> None:
+    viewer = go_round("abcdefgh")
+    viewer.check()
+    assert len(viewer.seen) == 32
+    assert not viewer.was_told
+    assert len(viewer.last_id) <= MAX_LAST_EVENT_ID
+
+
+def test_a_viewer_that_has_been_at_more_workers_than_an_id_can_say_is_told_so() -> None:
+    course = go_round("abcdefghijk").course
+    assert course[course.index("k2") :][:3] == ["k2", GO, TOLD]
 
 
 @pytest.mark.parametrize(("epoch", "ms"), [(b"1", NOW), (b"1", 0), (b"f", NOW)])

@@ -24,8 +24,9 @@ from typing import NamedTuple
 
 NO_EPOCH = b"0"
 
-MAX_BEFORE = 3
-"""Workers in an ID at most besides the one that gives it out: those where the client was last."""
+MAX_BEFORE = 8
+"""Workers in an ID at most besides the one that gives it out: those where the client was last. So an ID
+stays below 512 characters. One that has as many need not be all that the client saw."""
 
 
 class Spot(NamedTuple):

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ._sight import NO_EPOCH, START, Seen, Sight, Spot
+from ._sight import MAX_BEFORE, NO_EPOCH, START, Seen, Sight, Spot
 
 MAX_WORKERS = 4096
 """Workers that are remembered: those heard of last."""
@@ -265,7 +265,8 @@ class Trail:
         if last.epoch != self.epoch:
             return True, head  # the two cannot be compared
         sure = (
-            self._began_at <= start
+            len(seen) <= MAX_BEFORE
+            and self._began_at <= start
             and self._floor <= last.spot
             and (self._own_let_go == 0 or self._echo_of(self._own_let_go) is not None)
             and (all(map(self._is_sure, seen)) or self._all_came_back())
