@@ -195,9 +195,10 @@ async def test_while_paused_another_window_is_drawn_and_the_moment_is_named(brow
         page.clock.install()
         page.goto(url + VIZ)
         browse.wait_for_clients(pipe, 1)
-        pipe.emit(Event(total_ms=10))
-        page.clock.run_for(40_000)
         p50, moment = page.locator("[data-value=p50]"), page.locator(".now")
+        pipe.emit(Event(total_ms=10))
+        expect(p50).to_have_text("9.87 ms")  # it has come
+        page.clock.run_for(40_000)
         expect(p50).to_have_text("–")  # of the last 30 s
         expect(moment).to_have_text("now")
         page.get_by_role("button", name="Pause").dispatch_event("click")
