@@ -22,7 +22,7 @@ from benchmarks.rows import Row
 from benchmarks.servers.stack import AT_A_TIME
 
 FEW = 10
-TURNS = 6
+TURNS = 4
 """So often ten viewers and one are measured in turn."""
 BATCH = 256
 """Events in a write of the stack's: about as many as ours has in each of these cases."""
