@@ -224,7 +224,9 @@ class Log:
         seen = self.seen_elsewhere(last_event_id)
         stretches = self.since(place, seen, replay=True)
         if seen:
-            if self.trail.is_in_doubt(place.events, self.head.events, seen):
+            # Of what a replay leaves out, it may not have seen all.
+            unseen = self.trail.unseen(place.events, self.head.events, seen, replay=False)
+            if sum(len(batch) for batch, _ in stretches) < sum(unseen):
                 lost = Missed("history", None)
             # What another worker lost, or this one, need not be the same.
             stretches = [Stretch(batch, gap.uncounted()) for batch, gap in stretches]

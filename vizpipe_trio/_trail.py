@@ -199,10 +199,6 @@ class Trail:
             position = stop
         return wanted
 
-    def is_in_doubt(self, begin: int, end: int, seen: Seen) -> bool:
-        """Whether some of the events that `unseen` leaves out of a replay may not have been seen."""
-        return self.unseen(begin, end, seen, replay=True) != self.unseen(begin, end, seen, replay=False)
-
     def _foreign_before(self, index: int) -> int:
         """Return how many events of others are before the own events in front of a segment."""
         if index < len(self._segments):
