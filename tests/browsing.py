@@ -193,3 +193,9 @@ def staged(*names: str, hit: str = "", ms: float = 1.0, **fields: Any) -> Event:
     """Return an event with stages of the same length, one of which answered."""
     stages = [StageInfo(place, name, ms, name == hit) for place, name in enumerate(names, 1)]
     return Event(stages=stages, total_ms=ms * len(names), **fields)
+
+
+def emit_at_once(pipe: Pipe, count: int) -> None:
+    """Emit so many events, with nothing between them when it is called in Trio's thread."""
+    for _ in range(count):
+        pipe.emit(Event())

@@ -300,6 +300,14 @@ def width(frame: bytes, reason: str) -> int:
     return int(gap["missed"])
 
 
+async def read_line(stream: trio.abc.ReceiveStream) -> bytes:
+    """Return the next line, its end included, and read nothing behind it."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += await stream.receive_some(1) or pytest.fail(f"it ended: {line!r}")
+    return line
+
+
 class Program:
     """A program while it runs; its output is read line by line."""
 
@@ -317,10 +325,7 @@ class Program:
     async def complaint(self) -> str:
         """Return a line of its complaints, where they are apart."""
         assert self.process.stderr is not None
-        line = b""
-        while not line.endswith(b"\n"):
-            line += await self.process.stderr.receive_some(1) or pytest.fail(f"it ended: {line!r}")
-        return line.decode()
+        return (await read_line(self.process.stderr)).decode()
 
     async def end(self) -> tuple[int, str, str]:
         """Return the exit code, what else it printed, and its complaints where they are apart."""

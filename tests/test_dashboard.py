@@ -49,7 +49,7 @@ async def test_an_event_is_a_row_of_the_table_and_the_newest_comes_first(browse:
         assert (number(page, "#seen"), number(page, "#missed-all")) == (2, 0)
         expect(page.locator("#empty")).to_be_hidden()
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -91,7 +91,7 @@ async def test_ten_thousand_events_are_counted_exactly_as_in_the_ledger(browse: 
         for name, answered in hits.items():
             expect(stage(page, name).locator(".viz-count")).to_have_text(f"{answered:,} answered")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -113,7 +113,7 @@ async def test_each_stage_has_its_share_of_hits_and_of_time(browse: Chromium) ->
         assert 0.95 <= float(cache.locator(".viz-median").inner_text().removesuffix(" ms")) <= 1.05
         assert 8.55 <= float(cache.locator(".viz-p95").inner_text().removesuffix(" ms")) <= 9.45
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -132,7 +132,7 @@ async def test_the_pipeline_has_the_stages_that_the_events_have(browse: Chromium
         width = page.locator("#pipeline").evaluate("(e) => e.scrollWidth - e.clientWidth")
         assert width == 0
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -146,7 +146,7 @@ async def test_stages_without_number_are_bounded(browse: Chromium) -> None:
         expect(page.locator(".viz-stage")).to_have_count(25)
         expect(stage(page, "(other stages)").locator(".viz-count")).to_have_text("1 answered")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -172,7 +172,7 @@ async def test_an_event_runs_and_the_stage_that_answered_lights_up(browse: Chrom
         assert page.evaluate("lit") == ["cache"]
 
     app = make_app(pipe, token="right", stages=["gate", "cache", "lookup"])
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -198,7 +198,7 @@ async def test_charts_say_rates_latencies_and_decisions(browse: Chromium) -> Non
         assert float(page.locator("[data-value=QUERY]").inner_text()) > 0
         expect(page.locator("[data-value=WRITE]")).to_have_text("0")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -218,7 +218,7 @@ async def test_a_charts_scale_is_not_cut(browse: Chromium) -> None:
         page.wait_for_function("() => '0.001 ms' in leftmost")
         assert page.evaluate("Math.min(...Object.values(leftmost))") >= 0
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -229,7 +229,7 @@ async def test_a_rate_of_few_is_not_none(browse: Chromium) -> None:
         page.goto(url + VIZ)
         assert page.evaluate(texts) == ["0", "0.002", "0.25", "5.00", "1,235"]
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)
 
 
@@ -257,7 +257,7 @@ async def test_a_chart_tells_single_moments_to_the_pointer_and_to_the_arrow_keys
         page.keyboard.press("Escape")
         expect(figure.locator(".at")).to_have_text("")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -292,7 +292,7 @@ async def test_a_row_opens_the_whole_event_with_its_waterfall_and_its_json(brows
         copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
         assert (copied["request_id"], copied["stages"][1]["ms"], copied["labels"]) == ("r1", 6.0, ["a", "b"])
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, permissions=["clipboard-read", "clipboard-write"])
 
 
@@ -319,7 +319,7 @@ async def test_the_table_is_bounded_and_holds_still_under_the_pointer(browse: Ch
         expect(rows(page).first).to_contain_text("e310")
         expect(page.locator("#tail-note")).to_have_text("")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -335,7 +335,7 @@ async def test_a_sample_is_said_to_be_one_from_the_beginning(browse: Chromium, c
         expect(stage(page, "cache").locator(".viz-count")).to_have_text(f"{count} answered")
         expect(page.locator("#drawn")).to_have_text("A sample is drawn, all are counted" if count > 1 else "")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -351,7 +351,7 @@ async def test_no_time_between_stages_is_made_of_the_way_that_numbers_are_kept(b
         rows(page).locator("button").click()
         expect(page.locator(".waterfall li")).to_have_text(["a 0.70 ms", "b 0.10 ms"], use_inner_text=False)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -380,7 +380,7 @@ async def test_a_look_at_a_moment_takes_nothing_from_what_is_counted(browse: Chr
         page.get_by_role("button", name="Resume").dispatch_event("click")
         expect(denied).to_have_text("60.0%")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, color_scheme="light")
 
 
@@ -402,7 +402,7 @@ async def test_a_latency_of_more_than_a_day_is_a_lower_bound(browse: Chromium) -
         pipe.emit(staged("slow", ms=1.7e308))  # the sum is no number any more
         expect(stage(page, "slow").locator(".viz-time")).to_have_text("– of time")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -419,7 +419,7 @@ async def test_the_table_goes_on_after_an_event_was_looked_at_with_the_mouse(bro
         pipe.emit(Event(subject="newer"))
         expect(rows(page).first).to_contain_text("newer")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -440,7 +440,7 @@ async def test_text_that_is_selected_elsewhere_keeps_no_row_from_opening(browse:
         rows(page).first.dispatch_event("click")  # at the end of selecting in it
         expect(page.locator("#detail h2")).to_have_text("first")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -466,5 +466,5 @@ async def test_hostile_text_is_shown_as_text(browse: Chromium) -> None:
         assert page.locator("img, body script, #events script").count() == 0
         expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
 
-    async with serve(make_app(pipe, token="right", title=HOSTILE), seconds=60) as url:
+    async with serve(make_app(pipe, token="right", title=HOSTILE)) as url:
         await browse(script)

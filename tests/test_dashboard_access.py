@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Chromium, rows, staged
+from browsing import Chromium, emit_at_once, rows, staged
 from playwright.sync_api import Page, expect
 from support import make_app, serve
 
@@ -94,7 +94,7 @@ async def test_an_audit_finds_nothing(browse: Chromium, axe: str, scheme: str, w
         page.get_by_role("button", name="Pause").click()
         assert violations(page, axe) == []
 
-    async with serve(make_app(pipe, token="right", stages=STAGES), seconds=60) as url:
+    async with serve(make_app(pipe, token="right", stages=STAGES)) as url:
         await browse(script, color_scheme=scheme, viewport={"width": width, "height": 900})
 
 
@@ -104,7 +104,7 @@ async def test_an_audit_finds_nothing_when_it_is_refused(browse: Chromium, axe: 
         expect(page.locator("#token")).to_be_visible()
         assert violations(page, axe) == []
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)
 
 
@@ -135,7 +135,7 @@ async def test_all_of_it_works_by_keyboard(browse: Chromium) -> None:
         expect(page.locator("#detail")).to_be_hidden()
         expect(focused).to_have_text("e1")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -152,13 +152,13 @@ async def test_the_live_region_speaks_of_changes_and_not_of_events(browse: Chrom
         browse.wait_for_clients(pipe, 1)
         expect(page.locator("#words")).to_have_text("Live")
         for repeat in range(3):
-            browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(5)])
+            browse.in_trio(emit_at_once, pipe, 5)
             expect(page.locator("#missed-all")).to_have_text(str(3 * (repeat + 1)))
         said = page.evaluate("said")
         assert len(said) <= 3
         assert [words for words in said if words not in {"Connecting…", "Live"}] == ["3 events missed so far"]
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -168,12 +168,10 @@ async def test_a_loss_of_unknown_size_is_no_loss_of_none_for_the_ear(browse: Chr
     def script(page: Page) -> None:
         page.goto(url + VIZ + "&op=QUERY")
         browse.wait_for_clients(pipe, 1)
-        browse.in_trio(
-            lambda: [pipe.emit(Event()) for _ in range(5)]
-        )  # how many a filter would let through is unknown
+        browse.in_trio(emit_at_once, pipe, 5)  # how many a filter would let through is unknown
         expect(page.locator("#announced")).to_have_text("Some events missed so far")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -193,7 +191,7 @@ async def test_the_stage_that_answered_is_named_by_a_word_also_beside_a_long_nam
         assert label is not None
         assert word["x"] + word["width"] <= label["x"] + label["width"]
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -204,7 +202,7 @@ async def test_a_long_filter_fits_a_phone(browse: Chromium) -> None:
         expect(page.locator("#tail-note")).to_contain_text("Those with")
         assert page.evaluate("document.documentElement.scrollWidth") == 360
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script, viewport={"width": 360, "height": 740})
 
 
@@ -234,7 +232,7 @@ async def test_it_fits_every_width(browse: Chromium, width: int) -> None:
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, viewport={"width": width, "height": 900})
 
 
@@ -257,7 +255,7 @@ async def test_the_head_and_the_times_fit_a_phone(browse: Chromium) -> None:
             return text.getBoundingClientRect().width <= room;
         }""")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, viewport={"width": 360, "height": 780})
 
 
@@ -280,12 +278,12 @@ async def test_a_gap_leaves_the_tables_columns_as_they_are(browse: Chromium) -> 
         rows(page).locator("button").click()
         page.mouse.move(0, 0)
         before = edges()
-        browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(5)])
+        browse.in_trio(emit_at_once, pipe, 5)
         pipe.emit(Event())
         expect(page.locator(".gap")).to_have_count(1)
         assert edges() == before
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, viewport={"width": 1100, "height": 900})
 
 
@@ -297,7 +295,7 @@ async def test_a_long_title_leaves_the_head_in_one_row(browse: Chromium) -> None
         page.locator("h1").evaluate("(title) => title.textContent = 'Search gateway '.repeat(9)")
         assert page.locator("body > header").evaluate("(head) => head.offsetHeight") == height
 
-    async with serve(make_app(Pipe(), token="right", title="Search"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right", title="Search")) as url:
         await browse(script, viewport={"width": 1100, "height": 800})
 
 
@@ -320,7 +318,7 @@ async def test_what_is_drawn_stands_out_from_the_ground(browse: Chromium) -> Non
             page.emulate_media(color_scheme=scheme)
             assert min(page.evaluate(contrasts)) >= 3
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)
 
 
@@ -344,7 +342,7 @@ async def test_where_colours_are_forced_what_they_say_is_still_to_be_seen(browse
         assert chosen != other
         assert answer != ground
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, forced_colors="active")
 
 
@@ -359,7 +357,7 @@ async def test_nothing_moves_where_less_motion_is_asked_for(browse: Chromium) ->
         assert page.evaluate("document.getAnimations().length") == 0
         assert page.locator(".viz-run").count() == 0
 
-    async with serve(make_app(pipe, token="right", stages=["cache", "lookup"]), seconds=60) as url:
+    async with serve(make_app(pipe, token="right", stages=["cache", "lookup"])) as url:
         await browse(script, reduced_motion="reduce")
 
 
@@ -370,5 +368,5 @@ async def test_colours_follow_the_systems_scheme(browse: Chromium) -> None:
         page.emulate_media(color_scheme="light")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(244, 246, 248)"
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script, color_scheme="dark")

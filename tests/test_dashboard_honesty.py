@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 import trio
-from browsing import Chromium, StandStill, new_tab, number, rows
+from browsing import Chromium, StandStill, emit_at_once, new_tab, number, rows
 from playwright.sync_api import Page, expect
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -72,11 +72,6 @@ async def emit_on(pipe: Pipe) -> None:
         emitted = due
 
 
-def emit_at_once(pipe: Pipe, count: int) -> None:
-    for _ in range(count):
-        pipe.emit(Event())
-
-
 async def test_a_gap_is_shown_where_the_events_are_missing_and_in_the_total(browse: Chromium) -> None:
     pipe = Pipe(capacity=2)
 
@@ -94,7 +89,7 @@ async def test_a_gap_is_shown_where_the_events_are_missing_and_in_the_total(brow
         ledger = pipe.statistics()
         assert (ledger.emitted, ledger.dropped, ledger.delivered) == (6, 3, 3)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -111,7 +106,7 @@ async def test_an_unknown_number_is_told_as_unknown_and_as_at_least(browse: Chro
         page.get_by_role("checkbox", name="QUERY").uncheck()
         expect(page.locator("#missed-all")).to_have_text("0")  # another question, another answer
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -142,7 +137,7 @@ async def test_rates_are_lower_bounds_and_the_band_is_marked_while_a_loss_is_in_
         expect(page.locator("[data-chart=latencies] .at")).to_have_text("some are missing")
         page.wait_for_function(red)  # once the slot is full, and drawn
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script, color_scheme="light")
 
 
@@ -171,7 +166,7 @@ async def test_the_rate_of_a_moment_in_which_events_are_missing_is_a_lower_bound
         assert seen.count("≥ 4.00") == 1  # of a slot of half a second
         assert seen.count("0") == 39
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -200,7 +195,7 @@ async def test_a_reason_that_the_page_does_not_know_has_a_total_of_its_own(brows
         expect(page.locator("[data-reason=slow]")).to_have_text("0")
 
     wrap(app, around)
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -226,7 +221,7 @@ async def test_a_page_that_cannot_keep_up_is_told_what_it_missed(browse: Chromiu
         expect(page.locator("#seen")).to_have_text(f"{30_001 - missed:,}")
         assert number(page, "#missed-all") == missed
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script, quiet=False)  # the browser warns of a request that blocks
 
 
@@ -257,7 +252,7 @@ async def test_a_cut_stream_counts_down_comes_back_and_gets_each_event_once(brow
         assert subjects == ["after", "meanwhile", "before"]
         assert (number(page, "#seen"), number(page, "#missed-all")) == (3, 0)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -292,7 +287,7 @@ async def test_what_comes_late_is_shown_where_it_would_have_come(browse: Chromiu
         assert max(seen) <= 4  # two in a slot; all six at once would be twelve a second
         assert len([rate for rate in seen if rate > 0]) >= 3
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -311,7 +306,7 @@ async def test_a_page_that_had_seen_no_event_does_not_know_what_went_by_without_
         expect(page.locator("[data-reason=history]")).to_have_text("?")
         expect(rows(page).first).to_contain_text("An unknown number of events missing here")
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -340,7 +335,7 @@ async def test_a_stream_that_has_gone_silent_is_given_up(browse: Chromium) -> No
         expect(page.locator("#words")).to_have_text("Live")
 
     wrap(app, around)
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -368,11 +363,11 @@ async def test_after_a_restart_it_comes_back_and_says_that_it_cannot_know_what_i
     started, done = trio.Event(), trio.Event()
 
     async def lives(port: int) -> None:
-        async with serve(apps[0], seconds=60, port=port):
+        async with serve(apps[0], port=port):
             started.set()
             await restart.wait()
             pipes[0].stop()
-        async with serve(apps[1], seconds=60, port=port):
+        async with serve(apps[1], port=port):
             await done.wait()
 
     with reserved_port() as port:
@@ -405,7 +400,7 @@ async def test_without_a_token_it_asks_for_one_until_it_is_the_right_one(browse:
         expect(field).to_have_value("")
         expect(page.locator("#state")).to_be_focused()
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -417,7 +412,7 @@ async def test_with_a_wrong_token_it_says_so(browse: Chromium) -> None:
         page.get_by_role("button", name="Open").click()
         expect(page.locator("#words")).to_have_text("Live")
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script, quiet=False)
 
 
@@ -427,7 +422,7 @@ async def test_a_token_that_no_header_takes_is_a_wrong_one(browse: Chromium, tok
         page.goto(f"{url}/viz/?token=x{quote(token)}")
         expect(page.get_by_role("heading", name="The server does not take this token")).to_be_visible()
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)
 
 
@@ -444,7 +439,7 @@ async def test_a_filter_that_does_not_exist_is_refused_in_the_servers_words(brow
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#words")).to_have_text("Live")
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)
 
 
@@ -468,7 +463,7 @@ async def test_an_answer_that_is_no_stream_is_not_taken_for_one_and_may_pass(
         expect(page.locator("#words")).to_have_text("Live")  # by itself
         expect(page.locator("#notice")).to_be_hidden()
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -497,7 +492,7 @@ async def test_what_a_gateway_says_is_waited_out(browse: Chromium) -> None:
             page.get_by_role("button", name="Try now").click()
         expect(page.locator("#words")).to_have_text("Live")
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -519,7 +514,7 @@ async def test_a_server_that_wants_to_be_left_alone_for_weeks_is_left_alone(brow
         page.wait_for_timeout(300)
         assert asked == 1
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -536,7 +531,7 @@ async def test_over_the_limit_it_waits_for_a_place_and_takes_it(browse: Chromium
         page.close()
         expect(other.locator("#words")).to_have_text("Live")
 
-    async with serve(make_app(pipe, token="right", max_clients=1), seconds=60) as url:
+    async with serve(make_app(pipe, token="right", max_clients=1)) as url:
         await browse(script)
 
 
@@ -570,7 +565,7 @@ async def test_rates_are_of_the_time_in_which_events_could_be_seen(browse: Chrom
         expect(rate).not_to_have_text(re.compile("^(0|≥.*)$"))
         assert float(rate.inner_text()) > 5  # of twenty seconds it would be 2.5
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -587,7 +582,7 @@ async def test_a_rate_of_the_first_seconds_is_that_of_the_slots_that_it_counts(b
             said.append(float(page.locator("[data-chart=rates] .headline").inner_text()))
         assert 95 < median(said) < 105  # whatever a few said just when the machine had stood still
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url, trio.open_nursery() as nursery:
+    async with serve(make_app(pipe, token="right")) as url, trio.open_nursery() as nursery:
         nursery.start_soon(emit_on, pipe)
         await browse(script)
         nursery.cancel_scope.cancel()
@@ -620,7 +615,7 @@ async def test_what_waited_while_the_page_stood_still_is_shown_where_it_would_ha
         assert max(seen) < 700  # all at once would be more than a thousand a second
         assert sum(rate > 50 for rate in seen) >= 10
 
-    async with serve(app, seconds=60) as url, trio.open_nursery() as nursery:
+    async with serve(app) as url, trio.open_nursery() as nursery:
         nursery.start_soon(emit_on, pipe)
         await browse(script, quiet=False)  # the browser warns of a request that blocks
         nursery.cancel_scope.cancel()
@@ -636,7 +631,7 @@ async def test_when_the_pipe_has_ended_it_says_so(browse: Chromium) -> None:
         expect(page.locator("#words")).to_have_text(re.compile(r"^Ended, next try in [1-5] s$"))
         expect(page.locator("#notice-why")).to_have_text("503: the pipe has ended")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -655,7 +650,7 @@ async def test_the_page_says_when_the_servers_processes_have_lost_the_relay_betw
         other = new_tab(page.context, page.url)  # without a token: it asks with the one of this tab
         expect(other.locator("#relay")).to_have_text(lost)
 
-    async with serve(app, seconds=60) as url, trio.open_nursery() as nursery:
+    async with serve(app) as url, trio.open_nursery() as nursery:
         nursery.start_soon(relay.run)
         await until(lambda: relay.statistics().fault != "not started")
         await browse(script)
@@ -675,5 +670,5 @@ async def test_a_server_without_a_relay_is_asked_for_it_once(browse: Chromium) -
         expect(page.locator("#relay")).to_be_hidden()
         assert len(asked) == 1
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)

@@ -4,7 +4,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from browsing import HOSTILE, WITHOUT_WORKERS, Chromium, note_runs, rows, staged, wait_for_run
+from browsing import HOSTILE, WITHOUT_WORKERS, Chromium, emit_at_once, note_runs, rows, staged, wait_for_run
 from playwright.sync_api import Page, expect
 from quart import Response, request
 from support import EVENTS, get, make_app, serve
@@ -24,7 +24,7 @@ async def test_all_addresses_begin_with_the_prefix(browse: Chromium) -> None:
         pipe.emit(Event())
         expect(rows(page)).to_have_count(1)
 
-    async with serve(make_app(pipe, token="right", url_prefix="/ops"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right", url_prefix="/ops")) as url:
         await browse(script)
         assert (await get(url, "/viz/")).status_code == 404
         assert (await get(url, "/ops/api/viz/stats?token=right")).json()["emitted"] == 1
@@ -47,7 +47,7 @@ async def test_the_token_of_one_dashboard_is_not_told_to_another(browse: Chromiu
         page.goto(f"{url}/red/viz/")
         expect(page.locator("#words")).to_have_text("Live")
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
     assert set(told) == {("/red", "Bearer red"), ("/blue", "Bearer blue")}
 
@@ -76,7 +76,7 @@ async def test_it_works_behind_a_proxy_that_strips_a_path(browse: Chromium) -> N
         pipe.emit(Event())
         expect(rows(page)).to_have_count(1)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -95,7 +95,7 @@ async def test_title_and_stages_are_set_from_python_and_stand_before_the_first_e
         assert page.locator(".viz-name").all_text_contents() == ["merge", HOSTILE, "late", "cache"]
 
     app = make_app(pipe, token="right", title=HOSTILE, stages=["merge", HOSTILE, "cache"])
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -117,10 +117,10 @@ async def test_a_fault_in_a_page_of_ones_own_does_not_stop_what_comes(browse: Ch
         page.goto(url + "/own")
         browse.wait_for_clients(pipe, 1)
         for round_ in range(1, 5):  # more than a tab may leave untaken
-            browse.in_trio(lambda: [pipe.emit(Event()) for _ in range(4000)])
+            browse.in_trio(emit_at_once, pipe, 4000)
             page.wait_for_function("(count) => got === count", arg=round_ * 4000)
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script, quiet=False)
 
 
@@ -154,7 +154,7 @@ async def test_a_page_of_ones_own_is_told_how_long_the_server_may_be_silent(brow
         expect(page.locator(".viz-count")).to_have_text("1 answered")
         assert page.evaluate("states") == ["connecting", "live"]
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
 
 
@@ -209,5 +209,5 @@ async def test_a_search_in_the_example_runs_through_the_pipeline_on_its_own_page
         expect(page.locator("#words")).to_have_text("Live")
         expect(page).to_have_url(url + "/viz/")
 
-    async with serve(create_app(pipe, token="right"), seconds=60) as url:
+    async with serve(create_app(pipe, token="right")) as url:
         await browse(script)

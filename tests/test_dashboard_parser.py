@@ -74,7 +74,7 @@ async def test_the_standards_examples_are_read_to_the_byte_however_they_are_cut(
         for size in (1, 2, 3, 1000):
             read[size] = {name: page.evaluate(PARSE, [list(case[0]), size]) for name, case in CASES.items()}
 
-    async with serve(make_app(Pipe()), seconds=60) as url:
+    async with serve(make_app(Pipe())) as url:
         await browse(script)
     expected = {name: list(case[1:]) for name, case in CASES.items()}
     for size, events in read.items():

@@ -23,7 +23,7 @@ async def test_the_token_leaves_the_address_and_stays_with_its_tab(browse: Chrom
         assert page.evaluate("Object.entries(localStorage).length") == 0
         assert page.evaluate("document.cookie") == ""
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -42,7 +42,7 @@ async def test_no_request_has_the_token_in_its_address_but_the_pages_own(browse:
         page.goto(url + VIZ)
         expect(page.locator("#words")).to_have_text("Live")
 
-    async with serve(app, seconds=60) as url:
+    async with serve(app) as url:
         await browse(script)
     assert [line for line in asked if "right" in line] == ["/viz/ b'token=right'"]
     assert "/api/viz/events b''" in asked
@@ -75,7 +75,7 @@ async def test_filters_are_the_servers_and_are_kept_in_the_address(browse: Chrom
         expect(page).to_have_url(f"{url}/viz/?op=WRITE&status=DENIED&actor_type=agent&source=gate")
         expect(page.get_by_role("checkbox", name="a&b")).to_have_count(0)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -100,7 +100,7 @@ async def test_an_address_that_is_shared_shows_the_same_view(browse: Chromium) -
         pipe.emit(Event(op="WRITE", labels=["a"], subject="cheese"))
         expect(rows(other)).to_have_count(1)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -111,7 +111,7 @@ async def test_the_address_says_what_is_shown_and_no_more(browse: Chromium) -> N
         expect(page).to_have_url(f"{url}/viz/?op=WRITE")
         assert page.get_by_role("checkbox", checked=True).count() == 1
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)
 
 
@@ -134,7 +134,7 @@ async def test_free_text_narrows_the_table_and_not_the_figures(browse: Chromium)
         page.get_by_role("button", name="Clear").click()
         expect(rows(page)).to_have_count(4)
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -158,7 +158,7 @@ async def test_pause_holds_the_picture_and_goes_on_counting(browse: Chromium) ->
         expect(page.locator("#tail-note")).to_have_text("")
         expect(page.locator("[data-value=ALLOWED]")).to_have_text("100%")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -184,7 +184,7 @@ async def test_a_window_is_chosen_and_forgets_what_has_left_it(browse: Chromium)
         expect(page.locator("[data-value=p50]")).to_have_text("9.87 ms")
         assert number(page, "#seen") == 1
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -212,7 +212,7 @@ async def test_while_paused_another_window_is_drawn_and_the_moment_is_named(brow
         page.get_by_role("button", name="Resume").dispatch_event("click")
         expect(moment).to_have_text("now")
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -234,7 +234,7 @@ async def test_while_paused_the_text_narrows_what_was_there(browse: Chromium) ->
         page.get_by_role("button", name="Resume").click()
         expect(rows(page)).to_have_text([re.compile("new cheese"), re.compile("old cheese")])
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -256,7 +256,7 @@ async def test_of_the_events_with_a_text_none_is_left_out_between_two_others(bro
         page.get_by_role("searchbox", name="Text").fill("chees")
         expect(rows(page)).to_have_text([re.compile("new cheese")])
 
-    async with serve(make_app(pipe, token="right"), seconds=60) as url:
+    async with serve(make_app(pipe, token="right")) as url:
         await browse(script)
 
 
@@ -269,5 +269,5 @@ async def test_a_browser_that_keeps_nothing_for_a_page_shows_it(browse: Chromium
         expect(page.locator("#words")).to_have_text("Live")
         expect(page).to_have_url(url + "/viz/")
 
-    async with serve(make_app(Pipe(), token="right"), seconds=60) as url:
+    async with serve(make_app(Pipe(), token="right")) as url:
         await browse(script)

@@ -68,7 +68,7 @@ def test_what_a_page_shows_runs_and_does_what_it_says(
 async def test_the_dashboard_of_the_tutorials_app_shows_what_its_picture_does(browse: Chromium) -> None:
     defined: dict[str, Any] = {"__name__": "app"}
     exec(visible_blocks(parse(ROOT / "docs" / "tutorial.md"))["python"][0], defined)  # noqa: S102 - our own
-    async with serve(defined["app"], seconds=60) as address:
+    async with serve(defined["app"]) as address:
 
         def look(page: Page) -> None:
             page.goto(f"{address}/viz/")

@@ -66,8 +66,8 @@ async def test_another_sites_page_cannot_read_the_stream_nor_take_a_place() -> N
     pipe = Pipe()
     pipe.emit(Event(subject="secret"))
     async with (
-        serve(make_app(pipe), seconds=60) as url,
-        serve(with_blank_page(QuartTrio("elsewhere")), seconds=60) as other,
+        serve(make_app(pipe)) as url,
+        serve(with_blank_page(QuartTrio("elsewhere"))) as other,
     ):
         for place in (other, other.replace("127.0.0.1", "localhost")):  # the same site, and another one
 
@@ -82,8 +82,8 @@ async def test_another_sites_page_cannot_read_the_stream_nor_take_a_place() -> N
 async def test_another_sites_page_cannot_read_the_stream_even_if_it_has_the_token() -> None:
     pipe = Pipe()
     async with (
-        serve(make_app(pipe, token="sesame"), seconds=60) as url,
-        serve(with_blank_page(QuartTrio("elsewhere")), seconds=60) as other,
+        serve(make_app(pipe, token="sesame")) as url,
+        serve(with_blank_page(QuartTrio("elsewhere"))) as other,
     ):
 
         def attack(page: Page) -> object:
@@ -97,7 +97,7 @@ async def test_a_page_whose_name_is_rebound_to_this_machine_is_refused() -> None
     """For the browser it is one origin with the stream then, so nothing but the Host tells."""
     pipe = Pipe()
     pipe.emit(Event(subject="secret"))
-    async with serve(with_blank_page(make_app(pipe)), seconds=60) as url:
+    async with serve(with_blank_page(make_app(pipe))) as url:
         rebound = url.replace("127.0.0.1", "evil.example")
 
         def attack(page: Page) -> object:
@@ -120,7 +120,7 @@ async def test_a_page_of_this_server_reads_the_stream() -> None:
             EVENTS,
         )
 
-    async with serve(app, seconds=60) as url, trio.open_nursery() as nursery:
+    async with serve(app) as url, trio.open_nursery() as nursery:
 
         async def emit() -> None:
             await until(lambda: pipe.statistics().clients == 1)

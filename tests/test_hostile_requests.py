@@ -80,7 +80,7 @@ async def statuses_of_all_that_may_come(token: str | None) -> set[int]:
     def send(path: str, query: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         statuses.add(status_of(url, path, query, headers))
 
-    async with serve(make_app(pipe, token=token), seconds=60) as url:
+    async with serve(make_app(pipe, token=token)) as url:
         await trio.to_thread.run_sync(send)
         await until(lambda: pipe.statistics().clients == 0)
     return statuses

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from signal import SIGINT
 
 import trio
+from support import read_line
 from trio.testing import memory_stream_pair
 
 from examples.tcp_server.__main__ import LONGEST_LINE, converse
@@ -72,13 +73,6 @@ async def started() -> AsyncGenerator[tuple[trio.Process, trio.abc.ReceiveStream
             with trio.CancelScope(shield=True):
                 await process.wait()
                 await process.stdout.aclose()
-
-
-async def read_line(stream: trio.abc.ReceiveStream) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        line += await stream.receive_some(1) or b"(the end)\n"
-    return line
 
 
 async def test_the_program_answers_prints_its_events_and_ends_on_ctrl_c() -> None:
