@@ -13,6 +13,7 @@ process that sleeps most of the time, as one with ten viewers does, pays more fo
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import peers
@@ -53,10 +54,7 @@ def measure(plan: Plan, earlier: list[Raw]) -> Raw:
                     raw["for one"][str(viewers)] = (
                         earlier[0]["for one"][str(viewers)] if earlier else cost(quiet, one, rate, long)
                     )
-        connected = FEW
-        for viewers, rate in rates.items():
-            load.connect(viewers - connected)
-            connected = viewers
+        for viewers, rate in crowds(load, rates, FEW):
             if viewers != FEW:
                 for_all = cost(server, load, rate, long) * viewers
                 raw["each"][str(viewers)] = (for_all - raw["for one"][str(viewers)]) / (viewers - 1)
@@ -70,14 +68,19 @@ def below(rates: dict[int, int], seconds: float) -> dict[str, float]:
     costs: dict[str, float] = {}
     with peers.stack(BATCH) as server, Load(server) as load:
         server.get("/counts")
-        connected = 0
-        for viewers, rate in rates.items():
-            load.connect(viewers - connected)
-            connected = viewers
+        for viewers, rate in crowds(load, rates):
             turns = viewers * rate / BATCH / AT_A_TIME
             times = TURNS if viewers == FEW else 1
             costs[str(viewers)] = min(cost(server, load, turns, seconds) for _ in range(times))
     return costs
+
+
+def crowds(load: Load, rates: dict[int, int], connected: int = 0) -> Iterator[tuple[int, int]]:
+    """Connect more and more viewers, and give each number of them with its rate once they are there."""
+    for viewers, rate in rates.items():
+        load.connect(viewers - connected)
+        connected = viewers
+        yield viewers, rate
 
 
 def cost(server: Server, load: Load, rate: float, seconds: float) -> float:
@@ -94,22 +97,23 @@ def cost(server: Server, load: Load, rate: float, seconds: float) -> float:
     return cpu / (end["events"] - begin["events"])
 
 
+def spread(costs: dict[str, float]) -> float:
+    """Return the most by the least."""
+    return max(costs.values()) / min(costs.values())
+
+
 def rows(repetitions: list[Raw]) -> list[Row]:
     measured = list(repetitions[0]["each"])
 
     return [
         Row(
             f"CPU per delivered event, {measured[0]} to {measured[-1]} viewers, most / least",
-            [max(raw["each"].values()) / min(raw["each"].values()) for raw in repetitions],
+            [spread(raw["each"]) for raw in repetitions],
             at_most=1.5,
         ),
         Row(
             "the same, Quart-Trio and Hypercorn with nothing of ours",
-            [
-                max(raw["stack"].values()) / min(raw["stack"].values())
-                for raw in repetitions
-                if "stack" in raw
-            ],
+            [spread(raw["stack"]) for raw in repetitions if "stack" in raw],
         ),
         *(
             Row(
